@@ -1,0 +1,65 @@
+"""Find an unused local port, and keep it until the program that needs it has it."""
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from anyport._find import find as find
+    from anyport._find import find_many as find_many
+    from anyport._occupants import Occupant as Occupant
+    from anyport._occupants import Process as Process
+    from anyport._occupants import Refusal as Refusal
+    from anyport.errors import AddressUnavailable as AddressUnavailable
+    from anyport.errors import AnyportError as AnyportError
+    from anyport.errors import AnyportWarning as AnyportWarning
+    from anyport.errors import InvalidSelection as InvalidSelection
+    from anyport.errors import LedgerError as LedgerError
+    from anyport.errors import NoUnusedPort as NoUnusedPort
+    from anyport.errors import ResourceLimit as ResourceLimit
+    from anyport.errors import Unsupported as Unsupported
+
+# Loaded on first use: `import anyport` costs nothing, and the command loads only what it needs.
+_HOMES = {
+    "find": "_find",
+    "find_many": "_find",
+    "Occupant": "_occupants",
+    "Process": "_occupants",
+    "Refusal": "_occupants",
+    "AddressUnavailable": "errors",
+    "AnyportError": "errors",
+    "AnyportWarning": "errors",
+    "InvalidSelection": "errors",
+    "LedgerError": "errors",
+    "NoUnusedPort": "errors",
+    "ResourceLimit": "errors",
+    "Unsupported": "errors",
+}
+__all__ = [
+    "AddressUnavailable",
+    "AnyportError",
+    "AnyportWarning",
+    "InvalidSelection",
+    "LedgerError",
+    "NoUnusedPort",
+    "Occupant",
+    "Process",
+    "Refusal",
+    "ResourceLimit",
+    "Unsupported",
+    "find",
+    "find_many",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'anyport' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"anyport.{home}"), name)
+    return value
+
+
+def __dir__() -> "list[str]":
+    return __all__

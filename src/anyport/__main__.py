@@ -1,0 +1,60 @@
+"""The command `anyport`.
+
+The plain form, `anyport [N ...]`, does without argparse: its import takes longer than finding a port.
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+
+def main() -> "NoReturn":
+    """Run the command with the arguments of this process, and end the process with its exit status."""
+    try:
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = 130
+    # Without taking the interpreter apart, which would be 2 ms of 13: all output is written, and the ledger unlocked.
+    os._exit(status)
+
+
+def run(args: "Sequence[str]") -> int:
+    """Run the command with these arguments; the exit status."""
+    from anyport._cli import output
+    from anyport.errors import AnyportError
+
+    command = None
+    try:
+        output.check()
+        if all(arg.isascii() and arg.isdecimal() for arg in args):
+            from anyport._selection import Selection
+
+            selection = Selection(args or None)
+        else:
+            from anyport._cli.parser import Command
+
+            command = Command(args[1:] if args[0] == "find" else args)
+            if command.text:
+                output.write(command.text)
+                return output.DONE
+            selection = command.selection
+        from anyport._answer import answer
+
+        found = answer(selection, output.tell)
+        if command and command.json:
+            output.write(output.as_json(found, selection.labels))
+        elif command and command.variables:
+            output.write(output.as_shell(found, command.variables))
+        else:
+            output.write(output.as_lines(found))
+    except AnyportError as error:
+        return output.fail(error, json=bool(command and command.json))
+    return output.DONE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The choice: candidates in their order, past the ledger and the probe, until enough of them are unused."""
+
+import os
+from errno import EADDRINUSE
+from itertools import chain
+
+from anyport._address import endpoints
+from anyport._candidates import QUIET, Offer, ascending, blocks, in_order_of_name, out_of, shuffled
+from anyport._ledger.record import NOTHING, WHOLE, given_at, is_claimed, record_in
+from anyport._ledger.turns import by_turn, unclaimed_first
+from anyport._linux.sysctl import port_settings
+from anyport._ports import LAST
+from anyport._probe import Probe
+from anyport.errors import ResourceLimit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Iterable, Iterator
+
+    from anyport._address import Endpoint
+    from anyport._ledger.book import Book
+    from anyport._linux.sysctl import PortSettings
+    from anyport._selection import Selection
+
+    Offered = Iterable[tuple[int, bytes]]  # ports, each with its record in the ledger
+
+_DRAWS = 8  # refused draws of the kernel, after which their sockets are kept open so that it draws others
+_KEPT = 64  # sockets kept open, after which the ledger is asked for an unclaimed number instead
+
+
+class Choice:
+    """A selection on its way to an answer.
+
+    `chosen` maps each port to (its old record, the name it is claimed for or 0), `refused` each number that was tried
+    in vain to the endpoint and errno, `expected` the own number of each name to the name; `now` is the ledger's time.
+    """
+
+    def __init__(self, selection: "Selection") -> None:
+        self.selection = selection
+        self.probe = Probe(endpoints(selection.hosts, selection.kinds))
+        self.namespace = self.probe.namespace()
+        self.settings = port_settings(self.namespace)
+        self.offer = _offer(self.settings, selection)
+        self.chosen: dict[int, tuple[bytes, int]] = {}
+        self.refused: dict[int, tuple[Endpoint, int]] = {}
+        self.expected: dict[int, str] = {}
+        self.now = 0
+
+    def make(self, book: "Book | None") -> bool:
+        """Choose as many unused ports as were asked for, or say False; without a book nothing is known of claims."""
+        self.chosen.clear()
+        self.refused.clear()
+        self.now = book.now if book else 0
+        selection, count = self.selection, self.selection.count
+        if selection.contiguous:
+            self._choose_block(book)
+        else:
+            if selection.preferred:
+                self._add(self._named_outright(book), count, leftovers=not selection.strict)
+            if selection.base == "name":
+                self._choose_by_name(book)
+            elif not selection.only:
+                self._add(self._from_base(book), count)
+        return len(self.chosen) == count
+
+    def _add(self, offered: "Offered", most: int, *, name: int = 0, leftovers: bool = False) -> None:
+        if len(self.chosen) < most:
+            for port, record in offered:
+                if port not in self.chosen and self._is_unused(port, leftovers=leftovers):
+                    self.chosen[port] = record, name
+                    if len(self.chosen) == most:
+                        return
+
+    def _is_unused(self, port: int, *, leftovers: bool = False) -> bool:
+        if port in self.refused:
+            return False
+        refused = self.probe.refusal(port, leftovers=leftovers)
+        if refused:
+            self.refused[port] = refused
+        return not refused
+
+    def _named_outright(self, book: "Book | None") -> "Offered":
+        for port in self.selection.preferred:
+            if self.offer.allows(port, named=True):
+                yield port, book.record(port) if book else NOTHING
+
+    def _from_base(self, book: "Book | None") -> "Offered":
+        base = self.selection.base
+        if base == "quiet":
+            # Where the ephemeral range leaves no quiet number, or none is unused, there is still the kernel's choice.
+            return chain(self._quiet(book), self._drawn(book)) if self.offer.has_quiet() else self._drawn(book)
+        if base == "ephemeral":
+            return self._drawn(book)
+        return _steered(book, self._candidates())
+
+    def _quiet(self, book: "Book | None") -> "Offered":
+        if book:
+            return by_turn(book, self.offer.is_quiet)
+        return _steered(None, shuffled(list(filter(self.offer.is_quiet, QUIET))))
+
+    def _candidates(self) -> "Iterable[int]":
+        selection = self.selection
+        if selection.start is not None:
+            return ascending(selection.start, self.offer)
+        numbers = out_of(selection.ports, self.offer) if selection.ports else []
+        return numbers if selection.order == "ascending" else shuffled(numbers)
+
+    def _drawn(self, book: "Book | None") -> "Offered":
+        """What the kernel gives for port 0, but nothing that is claimed while there is another."""
+        kept: list[socket] = []
+        draws = 0
+        try:
+            while len(kept) < _KEPT:
+                sock, port = self.probe.draw()
+                draws += 1
+                record = book.record(port) if book else NOTHING
+                usable = port not in self.chosen and port not in self.refused and self.offer.allows(port)
+                if usable and not (book and is_claimed(record, book.now)):
+                    sock.close()
+                    yield port, record
+                elif draws > _DRAWS:
+                    kept.append(sock)
+                else:
+                    sock.close()
+        except ResourceLimit:
+            if not kept:
+                raise
+        except OSError as error:
+            if error.errno != EADDRINUSE:
+                raise
+            if not kept:
+                return  # the kernel has none left: so there is none of its choice
+        finally:
+            for sock in kept:
+                sock.close()
+        low, high = self.settings.low, self.settings.high
+        yield from _steered(book, shuffled(list(filter(self.offer.allows, range(low, high + 1)))))
+
+    def _choose_by_name(self, book: "Book | None") -> None:
+        from anyport._names import digest, work_tree
+
+        selection = self.selection
+        kind, name = ("here", work_tree()) if selection.here else ("name", selection.name or "")
+        each = 1 if selection.labels else selection.count
+        for label in selection.labels or ("",):
+            known_by = digest(kind, name, label, os.geteuid())
+            order = in_order_of_name(known_by, self.settings.is_ephemeral, self.offer)
+            first = next(order, None)
+            if first is None:
+                return
+            self.expected[first] = f"{name!r} {label!r}" if label else repr(name)
+            owner = int.from_bytes(known_by[16:], "little")
+            offered = _steered(book, chain((first,), () if selection.only else order), owner)
+            self._add(offered, len(self.chosen) + each, name=owner, leftovers=not selection.strict)
+
+    def _choose_block(self, book: "Book | None") -> None:
+        """Consecutive numbers: the first block that is unused and unclaimed, else the one given out longest ago."""
+        selection, slots = self.selection, book.records() if book else bytes(WHOLE)
+        claimed: list[tuple[int, int, range, list[bytes]]] = []
+        for block in self._blocks():
+            records = [record_in(slots, port) for port in block]
+            ages = [given_at(record) for record in records if book and is_claimed(record, book.now)]
+            if ages and block[0] not in selection.preferred:
+                claimed.append((max(ages), block[0], block, records))
+            elif self._add_block(block, records):
+                return
+        for _, _, block, records in sorted(claimed, key=lambda each: each[:2]):
+            if self._add_block(block, records):
+                return
+
+    def _blocks(self) -> "Iterator[range]":
+        selection, offer, count = self.selection, self.offer, self.selection.count
+        if selection.preferred:
+            yield from blocks(selection.preferred, count, offer.allows)
+        if selection.only:
+            return
+        if selection.base == "quiet":
+            numbers = list(filter(offer.is_quiet, QUIET)) or list(filter(self._is_drawn, range(1, LAST + 1)))
+            yield from blocks(shuffled(list(numbers)), count, set(numbers).__contains__)
+        elif selection.ports:
+            members = set(out_of(selection.ports, offer))
+            yield from blocks(self._candidates(), count, members.__contains__)
+        else:
+            yield from blocks(self._candidates(), count, offer.allows)
+
+    def _is_drawn(self, port: int) -> bool:
+        return self.settings.is_ephemeral(port) and self.offer.allows(port)
+
+    def _add_block(self, block: range, records: "list[bytes]") -> bool:
+        if not all(self._is_unused(port) for port in block):
+            return False
+        self.chosen.update((port, (record, 0)) for port, record in zip(block, records, strict=True))
+        return True
+
+
+def _steered(book: "Book | None", candidates: "Iterable[int]", name: int = 0) -> "Offered":
+    if book is None:
+        return ((port, NOTHING) for port in candidates)
+    return unclaimed_first(book, candidates, name)
+
+
+_offers: "list[tuple[PortSettings, Offer]]" = []
+
+
+def _offer(settings: "PortSettings", selection: "Selection") -> Offer:
+    """The Offer of these settings, kept for the next call: making it takes as long as a probe."""
+    if selection.exclude:
+        return Offer(settings, selection.exclude)
+    if not _offers or _offers[0][0] is not settings:
+        _offers[:] = [(settings, Offer(settings))]
+    return _offers[0][1]

@@ -1,0 +1,101 @@
+"""What the command writes: data to standard output, talk to standard error, never a traceback."""
+
+import os
+import sys
+
+from anyport.errors import AnyportError, InvalidSelection, NoUnusedPort
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from anyport._answer import Answer
+    from anyport._occupants import Refusal
+
+DONE, NOTHING_THERE, USAGE, INTERRUPTED = 0, 1, 2, 130
+_MOST = 12  # refusals that a message lists
+
+
+class OutputError(AnyportError, OSError):
+    """Standard output is closed, full or broken."""
+
+
+def tell(kind: str, message: str, hint: str) -> None:
+    """Write a message, and on a line of its own the way out, to standard error."""
+    text = f"anyport: {kind + ': ' if kind else ''}{message}\n"
+    if hint:
+        text += f"hint: {hint}\n"
+    if sys.stderr is not None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:
+            return  # there is nowhere left to say it
+
+
+def fail(error: AnyportError, *, json: bool = False) -> int:
+    """Say what failed; the exit status."""
+    message = str(error)
+    refusals = error.refusals if isinstance(error, NoUnusedPort) else []
+    if json:
+        write(_json({"error": message, "hint": error.hint, "refusals": [_facts(each) for each in refusals]}))
+    shown = [str(each) for each in refusals if str(each) != message]
+    lines = [message, *shown[:_MOST]]
+    if len(shown) > _MOST:
+        lines.append(f"and {len(shown) - _MOST} more")
+    usage = isinstance(error, InvalidSelection)
+    tell("", "\n  ".join(lines), error.hint or ("`anyport --help` shows what can be asked" if usage else ""))
+    return USAGE if usage else NOTHING_THERE
+
+
+def check() -> None:
+    """OutputError if standard output is closed: nothing must be given out that nobody can read.
+
+    A descriptor that is opened later could take its number, and be written to instead.
+    """
+    if sys.stdout is None:
+        raise OutputError("standard output is closed", hint="redirect it to /dev/null if nobody wants it")
+
+
+def write(text: str) -> None:
+    """Write to standard output, all of it; OutputError if that is not possible."""
+    data = text.encode()
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError as error:
+        raise OutputError(
+            f"can't write to standard output: {error.strerror} (errno {error.errno})", hint="see where it leads"
+        ) from None
+
+
+def as_lines(answer: "Answer") -> str:
+    return "".join(f"{port}\n" for port in answer.ports)
+
+
+def as_shell(answer: "Answer", variables: "tuple[str, ...]") -> str:
+    """`WEB_PORT=10234` lines; digits and names need no quoting."""
+    return "".join(f"{name}={port}\n" for name, port in zip(variables, answer.ports, strict=True))
+
+
+def as_json(answer: "Answer", labels: "tuple[str, ...]") -> str:
+    facts: dict[str, object] = {"port": answer.ports[0]} if len(answer.ports) == 1 else {"ports": answer.ports}
+    if labels:
+        facts["labels"] = dict(zip(labels, answer.ports, strict=True))
+    facts["hosts"] = answer.hosts
+    facts["protocols"] = answer.protocols
+    if answer.was_refused:
+        facts["refusals"] = [_facts(each) for each in answer.refusals()]
+    return _json(facts)
+
+
+def _facts(refusal: "Refusal") -> "dict[str, object]":
+    occupants = [
+        {**each._asdict(), "processes": [process._asdict() for process in each.processes]}
+        for each in refusal.occupants
+    ]  # fmt: skip
+    return {**refusal._asdict(), "reason": refusal.reason, "occupants": occupants}
+
+
+def _json(facts: "dict[str, object]") -> str:
+    from json import dumps
+
+    return dumps(facts, indent=2) + "\n"

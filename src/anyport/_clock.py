@@ -1,0 +1,50 @@
+"""Time: durations as people write them, the boot clock, and waits that double under one deadline."""
+
+import time
+
+from anyport.errors import InvalidSelection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_HINT = "write it as 500ms, 30s, 10m or 24h"
+
+
+def parse_duration(value: "str | float") -> float:
+    """Seconds, from a number of seconds or a text such as `500ms`, `30s`, `10m`; InvalidSelection for all else."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str):
+        seconds = _parse_text(value)
+    else:
+        raise InvalidSelection(f"{value!r} is not a duration", hint=_HINT)
+    if not seconds >= 0:  # NaN too
+        raise InvalidSelection(f"the duration {value} is below its limit, 0", hint=_HINT)
+    return seconds
+
+
+def _parse_text(text: str) -> float:
+    number = text.strip().rstrip("msh")
+    unit = text.strip()[len(number) :] or "s"
+    digits = number.removeprefix("-").replace(".", "", 1)
+    if unit not in _UNITS or not (digits.isascii() and digits.isdecimal()):
+        raise InvalidSelection(f"{text!r} is not a duration", hint=_HINT)
+    return float(number) * _UNITS[unit]
+
+
+def boot_microseconds() -> int:
+    """Microseconds since the machine booted, time asleep included; it never jumps (clock_gettime(2))."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+def pauses(limit: float, *, first: float = 0.001, longest: float = 0.05) -> "Iterator[None]":
+    """Yield at once and then after pauses that double from `first` to `longest`, until `limit` seconds are over."""
+    end = time.monotonic() + limit
+    pause = first
+    yield
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        yield
+        pause = min(pause * 2, longest)

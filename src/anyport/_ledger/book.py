@@ -1,0 +1,194 @@
+"""The ledger's file under its lock: claims are read and written here.
+
+Lock: flock(2) on the file, and a mutex between threads, for a flock belongs to the open file and not to the thread.
+Both are waited for with a limit.  pread and pwrite, never mmap: with that a file which somebody truncates would kill us
+(SIGBUS).  Claims are written before the header: whoever is killed in between leaves a claimed number whose turn comes
+once more, and it is passed over then.
+"""
+
+import _thread
+import fcntl
+import os
+from errno import EMFILE, ENFILE
+
+from anyport._clock import boot_microseconds, pauses
+from anyport._ledger import place
+from anyport._ledger.record import (
+    SLOT,
+    WHOLE,
+    deadline_of,
+    is_claimed,
+    offset,
+    offset_of_turn,
+    pack_claim,
+    pack_header,
+    unpack_header,
+)
+from anyport._linux import sysctl
+from anyport.errors import LedgerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Opener = Callable[[], tuple[int, str]]
+
+_WAIT = 2.0  # seconds for the lock, which everybody keeps for microseconds only
+_TRY_LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
+
+
+class Book:
+    """One ledger.  All but `acquire` is for whoever has acquired it, and has not released it yet.
+
+    `now` is the time of `acquire`, one for all that is decided under the lock; `turn` how far the quiet range has been
+    given out.  `aged` and `full_until` belong to `turns`.
+    """
+
+    __slots__ = ("_boot", "_fd", "_inode", "_mutex", "_opener", "_turned", "aged", "full_until", "now", "path", "turn")
+
+    def __init__(self, opener: "Opener") -> None:
+        self._opener = opener
+        self._mutex = _thread.allocate_lock()
+        self._boot = boot_word()
+        self._fd = -1
+        self._inode = (0, 0)
+        self._turned = False
+        self.path = ""
+        self.now = self.turn = self.full_until = 0
+        self.aged: list[tuple[int, int, bytes]] = []
+
+    def acquire(self) -> None:
+        """Lock the ledger and read its header.
+
+        Raises LedgerError when it can't be locked within two seconds, or can't be opened, read or repaired.
+        """
+        if not self._mutex.acquire(timeout=_WAIT):
+            raise LedgerError(f"another thread has had the ledger for {_WAIT:g} s")
+        try:
+            if not self._try_lock():
+                self._lock()
+            turn = unpack_header(os.pread(self._fd, SLOT, 0), self._boot)
+            self.turn = self._repair() if turn is None else turn
+            self._turned = False
+            self.now = boot_microseconds()
+        except BaseException as error:
+            self._let_go()
+            if isinstance(error, OSError):
+                raise self._trouble(error) from error
+            raise
+
+    def release(self) -> None:
+        """Write down whose turn it is, and unlock."""
+        try:
+            if self._turned:
+                os.pwrite(self._fd, pack_header(self._boot, self.turn), 0)
+        except OSError as error:
+            raise self._trouble(error) from error
+        finally:
+            self._let_go()
+
+    def take_turn(self, turn: int) -> None:
+        """Say whose turn it is from now on."""
+        self.turn = turn
+        self._turned = True
+
+    def record(self, port: int) -> bytes:
+        """The record of one port."""
+        return os.pread(self._fd, SLOT, offset(port)).ljust(SLOT, b"\0")
+
+    def records_from_turn(self, count: int) -> bytes:
+        """The records of the next turns, side by side; all of them in the quiet range's first lap."""
+        return os.pread(self._fd, count * SLOT, offset_of_turn(self.turn)).ljust(count * SLOT, b"\0")
+
+    def records(self) -> bytes:
+        """The whole file; one that was cut short lacks claims, nothing else."""
+        return os.pread(self._fd, WHOLE, 0).ljust(WHOLE, b"\0")
+
+    def claim(self, port: int, keep: int, kind: int, owner: int, old: bytes) -> None:
+        """Claim a port for `keep` microseconds over its `old` record, whose deadline is never brought forward."""
+        deadline = self.now + keep
+        if is_claimed(old, self.now):
+            deadline = max(deadline, deadline_of(old))
+        self._write(pack_claim(deadline, kind, owner), offset(port))
+
+    def claim_from_turn(self, records: bytes) -> None:
+        """Write the records of the next turns, as `records_from_turn` reads them."""
+        self._write(records, offset_of_turn(self.turn))
+
+    def forget_lock(self) -> None:
+        """In a forked child: the parent's open file, and with it the lock, is not ours."""
+        self._mutex = _thread.allocate_lock()
+        self._close()
+
+    def _write(self, data: bytes, at: int) -> None:
+        try:
+            os.pwrite(self._fd, data, at)
+        except OSError as error:
+            raise self._trouble(error) from error
+
+    def _lock(self) -> None:
+        for _ in pauses(_WAIT):
+            if self._try_lock():
+                return
+        raise LedgerError(
+            f"the ledger {self.path} has been locked by another process for {_WAIT:g} s",
+            hint=f"`fuser -v {self.path}` shows who has it open",
+        )
+
+    def _try_lock(self) -> bool:
+        """Lock the file that the path names now, which may have been deleted or replaced since it was opened."""
+        if self._fd < 0:
+            self._fd, self.path = self._opener()
+            found = os.fstat(self._fd)
+            self._inode = (found.st_ino, found.st_dev)
+        try:
+            fcntl.flock(self._fd, _TRY_LOCK)
+        except BlockingIOError:
+            return False
+        try:
+            found = os.stat(self.path)
+        except OSError:  # deleted; or we are another user by now, who has a ledger of his own
+            self._close()
+            return False
+        if (found.st_ino, found.st_dev) == self._inode:
+            return True
+        self._close()
+        return False
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _repair(self) -> int:
+        """Start anew: this is a new file, or noise, another version's, or from before the machine was restarted."""
+        os.ftruncate(self._fd, 0)
+        os.ftruncate(self._fd, WHOLE)
+        turn = int.from_bytes(os.urandom(2), "little")
+        os.pwrite(self._fd, pack_header(self._boot, turn), 0)
+        return unpack_header(pack_header(self._boot, turn), self._boot) or 0
+
+    def _let_go(self) -> None:
+        try:
+            if self._fd >= 0:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+        finally:
+            self._mutex.release()
+
+    def _trouble(self, error: OSError) -> OSError:
+        """The error as one of the ledger, unless the process has no descriptors left: then nothing at all works."""
+        if isinstance(error, LedgerError) or error.errno in (EMFILE, ENFILE):
+            return error
+        return LedgerError(
+            f"the ledger {self.path} can't be used: {error.strerror} (errno {error.errno})",
+            hint=f"free or mend its place, or name a file in {place.VARIABLE}",
+            errno=error.errno,
+        )
+
+
+def boot_word() -> int:
+    """32 bits that differ from boot to boot."""
+    try:
+        return int(sysctl.read("kernel/random/boot_id")[:8], 16)
+    except (OSError, ValueError):  # no /proc: then a claim of an earlier boot may count for up to 24 h
+        return 0

@@ -1,0 +1,142 @@
+"""Where the ledger lies, and how it is opened without trusting whoever else can write there."""
+
+import os
+import stat
+import time
+from errno import ELOOP, EMFILE, ENFILE
+
+from anyport._ledger.record import VERSION
+from anyport.errors import LedgerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Warn = Callable[[str, str], None]
+
+VARIABLE = "ANYPORT_LEDGER"
+_STALE = 25 * 3600.0  # seconds without a write: an hour past the longest claim
+
+# O_NONBLOCK: a FIFO in the ledger's place must not hang us.
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _NotOurs(Exception):
+    """Somebody else has the place, or put something else there."""
+
+
+def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str]":
+    """A descriptor and the path of this user's ledger for this network namespace; LedgerError if there is no place.
+
+    The place is the first of /run/user/UID, /dev/shm and /tmp that is ours.  It never depends on XDG_RUNTIME_DIR, which
+    is missing under cron, su and CI and would split the ledger in two.  `warn` gets (message, hint) of a place that
+    somebody else has taken.  Raises OSError (EMFILE, ENFILE) when there is no descriptor left.
+    """
+    shared = os.environ.get(VARIABLE)
+    if shared:
+        return _open_shared(shared), shared
+    failures: list[str] = []
+    for folder in _folders(os.geteuid()):
+        try:
+            return _open_own(folder, f"ledger-{VERSION}-{namespace:x}")
+        except _NotOurs as error:
+            warn(f"the ledger can't be kept in {folder}: {error}", f"remove it, or name a file in {VARIABLE}")
+            failures.append(f"{folder}: {error}")
+        except OSError as error:
+            if error.errno in (EMFILE, ENFILE):
+                raise
+            failures.append(f"{folder}: {error.strerror}")
+    raise LedgerError(
+        f"there is no place for the ledger ({'; '.join(failures)})",
+        hint=f"name a writable file in {VARIABLE}, or do without by --keep 0",
+    )
+
+
+def _open_shared(path: str) -> int:
+    """The file that the user named: no check of its owner, its mode stays as it is."""
+    try:
+        fd = os.open(path, _OPEN, 0o666)
+    except OSError as error:
+        if error.errno in (EMFILE, ENFILE):
+            raise
+        reason = error.strerror
+    else:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        reason = "not a regular file"
+    raise LedgerError(
+        f"the ledger {path!r} named in {VARIABLE} can't be used: {reason}",
+        hint="name a file that you may read and write, or unset the variable",
+    )
+
+
+def _folders(uid: int) -> "list[str]":
+    folders = [f"/dev/shm/anyport-{uid}", f"/tmp/anyport-{uid}"]  # noqa: S108 - checked to be ours when opened
+    session = f"/run/user/{uid}"
+    try:
+        found = os.lstat(session)
+    except OSError:
+        return folders
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == uid
+    return [f"{session}/anyport", *folders] if ours else folders
+
+
+def _open_own(folder: str, name: str) -> "tuple[int, str]":
+    if not os.path.lexists(folder):
+        _make(folder)
+    directory = _open_checked(folder, _OPEN_FOLDER, None, stat.S_ISDIR, 0o700)
+    try:
+        fd = _open_checked(name, _OPEN | os.O_NOFOLLOW, directory, stat.S_ISREG, 0o600)
+        if not os.fstat(fd).st_size:
+            _sweep(directory)
+    finally:
+        os.close(directory)
+    return fd, f"{folder}/{name}"
+
+
+def _make(folder: str) -> None:
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        return  # another process was quicker; whoever it was, the folder is checked when it is opened
+
+
+def _open_checked(path: str, flags: int, within: "int | None", is_kind: "Callable[[int], bool]", mode: int) -> int:
+    """Open what must be of this kind and ours, through no link, and give it its mode back if somebody changed it."""
+    try:
+        fd = os.open(path, flags, mode, dir_fd=within)
+    except NotADirectoryError:
+        raise _NotOurs("it is not a directory") from None
+    except IsADirectoryError:
+        raise _NotOurs(f"{path} is a directory") from None
+    except OSError as error:
+        if error.errno == ELOOP:
+            raise _NotOurs(f"{path} is a symbolic link") from None
+        raise
+    found = os.fstat(fd)
+    what = ""
+    if not is_kind(found.st_mode):
+        what = "is of the wrong kind"
+    elif found.st_uid != os.geteuid():
+        what = f"belongs to uid {found.st_uid}"
+    elif stat.S_ISREG(found.st_mode) and found.st_nlink != 1:
+        what = f"has {found.st_nlink} names"
+    if what:
+        os.close(fd)
+        raise _NotOurs(f"{path} {what}")
+    if stat.S_IMODE(found.st_mode) != mode:
+        os.fchmod(fd, mode)
+    return fd
+
+
+def _sweep(directory: int) -> None:
+    """Remove the ledgers of network namespaces that nobody uses any more."""
+    oldest = time.time() - _STALE
+    for name in os.listdir(directory):
+        try:
+            if name.startswith("ledger-") and os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime < oldest:
+                os.unlink(name, dir_fd=directory)
+        except OSError:  # another sweeper was quicker
+            continue

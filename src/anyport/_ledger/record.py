@@ -1,0 +1,85 @@
+"""The ledger's bytes (pure: no file, no clock).
+
+65,536 slots of 16 bytes, little-endian, 1 MiB in all, sparse.  Each port has one:
+
+    deadline << 8 | kind    8 bytes; microseconds on the boot clock; all 0 = never claimed
+    owner                   8 bytes; of kind GIVEN: when it was given out, of kind NAME: the name's hash
+
+Port N has slot N, but those of 10000-29999 stand in the order of their turns, so that the next ones lie side by side
+and are read and written in one call.  There is no port 0; slot 0 is the header:
+
+    magic and version       4 bytes
+    boot                    4 bytes, of the boot id: deadlines of another boot mean nothing
+    turn                    4 bytes: how far the quiet range has been given out; then 4 bytes of 0
+
+Rules for whoever edits this: the kind of a record may be new to an older version, which takes it for claimed.  A
+deadline further away than LONGEST is noise, not a claim.  A change that an older version would misread needs a new
+VERSION; it stands in the file's name too, so that two versions do not repair each other's ledger away.
+"""
+
+import struct
+
+from anyport._candidates import QUIET, turn_of
+
+VERSION = 1
+SLOT = 16
+WHOLE = 65536 * SLOT
+LONGEST = 24 * 3600 * 1_000_000 + 1_000_000  # microseconds: the longest claim, and a second between reading two clocks
+NOTHING = bytes(SLOT)
+
+GIVEN, NAME = 1, 2
+
+_MAGIC = b"apl" + bytes([VERSION])
+_header = struct.Struct("<4sIII")
+_record = struct.Struct("<QQ")
+
+
+def pack_header(boot: int, turn: int) -> bytes:
+    return _header.pack(_MAGIC, boot, turn, 0)
+
+
+def unpack_header(data: bytes, boot: int) -> "int | None":
+    """The turn, or None if this is no header of ours, or one of another boot."""
+    if len(data) != SLOT:
+        return None
+    magic, of_boot, turn, _ = _header.unpack(data)
+    return turn % len(QUIET) if magic == _MAGIC and of_boot == boot else None
+
+
+def offset(port: int) -> int:
+    """Where in the file the port's record begins."""
+    return (QUIET.start + turn_of(port) if port in QUIET else port) * SLOT
+
+
+def offset_of_turn(turn: int) -> int:
+    return (QUIET.start + turn) * SLOT
+
+
+def record_in(slots: bytes, port: int) -> bytes:
+    """One port's record out of the whole file."""
+    at = offset(port)
+    return slots[at : at + SLOT]
+
+
+def pack_claim(deadline: int, kind: int, owner: int) -> bytes:
+    return _record.pack(deadline << 8 | kind, owner)
+
+
+def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
+    """Whether the record is a claim at `now`, and not one by this name (0: nobody's)."""
+    if data == NOTHING or len(data) != SLOT:
+        return False
+    word, owner = _record.unpack(data)
+    if not now < word >> 8 <= now + LONGEST:
+        return False
+    return not (name and word & 0xFF == NAME and owner == name)
+
+
+def deadline_of(data: bytes) -> int:
+    return int.from_bytes(data[1:8], "little")
+
+
+def given_at(data: bytes) -> int:
+    """When a claimed number was given out, for finding the one given longest ago."""
+    kind = data[0]
+    return int.from_bytes(data[8:], "little") if kind == GIVEN else deadline_of(data)

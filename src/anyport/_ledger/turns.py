@@ -1,0 +1,110 @@
+"""The order of choice: an unclaimed number before a claimed one, then the one that was given out longest ago."""
+
+from anyport._candidates import QUIET, quiet_at, turn_of
+from anyport._ledger.record import (
+    GIVEN,
+    SLOT,
+    deadline_of,
+    given_at,
+    is_claimed,
+    offset_of_turn,
+    pack_claim,
+    record_in,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from anyport._ledger.book import Book
+
+    IsQuiet = Callable[[int], bool]
+
+_LAP = len(QUIET)
+_LOOK_AHEAD = 8  # records read before the whole ledger is, which takes 60 us and a megabyte
+
+
+def unclaimed_first(book: "Book", candidates: "Iterable[int]", name: int = 0) -> "Iterator[tuple[int, bytes]]":
+    """(port, its record) in the order of the candidates; those claimed, and not by this name, last and by age."""
+    slots = b""
+    claimed: list[tuple[int, int, bytes]] = []
+    for step, port in enumerate(candidates):
+        if step < _LOOK_AHEAD:
+            record = book.record(port)
+        else:
+            slots = slots or book.records()
+            record = record_in(slots, port)
+        if is_claimed(record, book.now, name):
+            claimed.append((given_at(record), port, record))
+        else:
+            yield port, record
+    for _, port, record in sorted(claimed):
+        yield port, record
+
+
+def by_turn(book: "Book", is_quiet: "IsQuiet") -> "Iterator[tuple[int, bytes]]":
+    """(port, its record) of the quiet range, each number once before any comes twice.
+
+    One step costs the same however many were given.  When all are claimed, they are sorted by age once; from then on
+    the next is the oldest whose record has not changed since, until the first of those claims ends.
+    """
+    yield from _by_age(book)
+    start = book.turn
+    yield from _unclaimed(book, is_quiet, start, book.records_from_turn(min(_LOOK_AHEAD, _LAP - start)), [])
+    quiet = book.records()[offset_of_turn(0) : offset_of_turn(_LAP)]
+    claimed: list[tuple[int, int, bytes]] = []
+    yield from _unclaimed(book, is_quiet, start, quiet[start * SLOT :] + quiet[: start * SLOT], claimed)
+    book.aged = sorted(claimed, reverse=True)
+    book.full_until = min((deadline_of(record) for _, _, record in claimed), default=0)
+    yield from _by_age(book)
+
+
+def _unclaimed(
+    book: "Book", is_quiet: "IsQuiet", start: int, records: bytes, claimed: "list[tuple[int, int, bytes]]"
+) -> "Iterator[tuple[int, bytes]]":
+    """Take the turns from `start` on, whose records these are; those that are claimed go into the list."""
+    for step in range(len(records) // SLOT):
+        turn = (start + step) % _LAP
+        port = quiet_at(turn)
+        record = records[step * SLOT : step * SLOT + SLOT]
+        if is_quiet(port):
+            if is_claimed(record, book.now):
+                claimed.append((given_at(record), port, record))
+            else:
+                book.take_turn((turn + 1) % _LAP)
+                yield port, record
+
+
+def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[int]":
+    """Claim the next quiet numbers in one stroke, last turn first; none when by_turn has to look further.
+
+    They are not probed yet: whoever reserves them tries them one by one.
+    """
+    count = min(count, _LAP - book.turn)  # those after the lap's end are not side by side with these
+    ports = [quiet_at(book.turn + step) for step in range(count)]
+    ahead = book.records_from_turn(count)
+    records = [ahead[at : at + SLOT] for at in range(0, count * SLOT, SLOT)]
+    quiet = [at for at in range(count) if is_quiet(ports[at])]
+    if not any(is_claimed(records[at], book.now) for at in quiet):
+        pass
+    elif book.now < book.full_until and [(ports[at], records[at]) for at in quiet] == _oldest(book, len(quiet)):
+        del book.aged[-len(quiet) :]
+    else:
+        return []
+    for at in quiet:
+        records[at] = pack_claim(book.now + keep, GIVEN, book.now + at)  # + at: none was given at the same time
+    book.claim_from_turn(b"".join(records))
+    book.take_turn((book.turn + count) % _LAP)
+    return [ports[at] for at in reversed(quiet)]
+
+
+def _oldest(book: "Book", count: int) -> "list[tuple[int, bytes]]":
+    return [(port, record) for _, port, record in reversed(book.aged[-count:])]
+
+
+def _by_age(book: "Book") -> "Iterator[tuple[int, bytes]]":
+    while book.aged and book.now < book.full_until:
+        _, port, record = book.aged.pop()
+        if book.record(port) == record:
+            book.take_turn((turn_of(port) + 1) % _LAP)
+            yield port, record

@@ -1,0 +1,1 @@
+"""What Linux offers, one file per header or manual page, in the kernel's own spelling."""

@@ -1,0 +1,21 @@
+"""asm-generic/socket.h and socket(7): what Python's socket module does not name."""
+
+import _socket
+import os
+
+SO_NETNS_COOKIE = 71  # Linux 5.14+
+
+
+def netns_cookie(sock: "_socket.socket") -> int:
+    """The number of the socket's network namespace, never used twice while the machine runs.
+
+    Before Linux 5.14 it is the inode of /proc/self/ns/net, which the kernel uses again as soon as a namespace is gone;
+    0 where there is neither.
+    """
+    try:
+        return int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
+    except OSError:
+        try:
+            return os.stat("/proc/self/ns/net").st_ino
+        except OSError:
+            return 0

@@ -1,0 +1,32 @@
+"""Names: what makes a number the same one next time, for a name or for a git work tree."""
+
+import os
+
+from anyport.errors import InvalidSelection
+
+
+def work_tree(folder: "str | None" = None) -> str:
+    """The top folder of the git work tree around a folder (default: the current one), else the folder itself.
+
+    A work tree is where `.git` is: a folder, or a file in a linked work tree or submodule (gitrepository-layout(5)).
+    """
+    try:
+        here = os.path.realpath(os.getcwd() if folder is None else folder)
+    except OSError as error:
+        raise InvalidSelection(f"there is no current folder: {error.strerror}", hint="cd to one that exists") from None
+    top = here
+    while not os.path.lexists(os.path.join(top, ".git")):
+        parent = os.path.dirname(top)
+        if parent == top:
+            return here
+        top = parent
+    return top
+
+
+def digest(kind: str, name: str, label: str, uid: int) -> bytes:
+    """24 bytes: 16 that order the quiet range for this name, and 8 that stand for it in the ledger (never all zero)."""
+    from _blake2 import blake2b  # hashlib would load OpenSSL, 3 ms
+
+    text = "\0".join((str(uid), kind, name, label))
+    found = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=24, person=b"anyport name").digest()
+    return found[:16] + (found[16:] if any(found[16:]) else b"\1" * 8)

@@ -1,0 +1,90 @@
+"""The pool: quiet numbers that a process which asks often has claimed ahead, a few at a time.
+
+One claim costs more than one probe: lock, look, read, write, unlock.  So whoever asks again within a tenth of a second
+claims two numbers at once, then four, up to 32, and most calls are one look at a list and one probe.  Whatever is not
+plain (no number left, a bind refused, no IPv6, another network namespace) is left to the long way, which alone knows
+about errors; what was claimed and not given comes again in its turn.
+"""
+
+import os
+from _socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM, SOL_SOCKET
+from _socket import socket as _socket
+from time import monotonic
+
+from anyport._candidates import Offer
+from anyport._ledger import keeper
+from anyport._ledger.turns import reserve
+from anyport._linux.socket import SO_NETNS_COOKIE
+from anyport._linux.sysctl import port_settings
+from anyport.errors import LedgerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FRESH = 0.1  # seconds that reserved numbers may wait; their claims last this much longer
+_MOST = 32
+
+
+class _Pool:
+    """What is reserved (last first), in which network namespace, until when; all of it replaced at once."""
+
+    __slots__ = ("cookie", "ports", "size", "until")
+
+    def __init__(self, cookie: bytes, ports: "list[int]", size: int) -> None:
+        self.cookie = cookie
+        self.ports = ports
+        self.size = size
+        self.until = monotonic() + _FRESH
+
+
+_pool = _Pool(b"", [], 0)
+
+
+def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
+    """A quiet port that is unused for TCP on every local address, claimed for `keep` seconds; None: go the long way."""
+    pool = _pool
+    try:
+        sock = _socket(AF_INET6, SOCK_STREAM, 0)
+    except OSError:
+        return None
+    try:
+        sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
+        cookie = sock.getsockopt(SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        if pool.cookie != cookie or pool.until < monotonic() or not pool.ports:
+            pool = _refill(pool, cookie, keep, warn)
+        port = pool.ports.pop()
+        sock.bind(("::", port))
+    except (OSError, IndexError):  # IndexError: another thread took the last one
+        return None
+    finally:
+        sock.close()
+    return port
+
+
+def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str], None]") -> _Pool:
+    global _pool
+    asks_often = pool.cookie == cookie and monotonic() < pool.until
+    size = min(max(1, pool.size * 2), _MOST) if asks_often else 1
+    namespace = int.from_bytes(cookie, "little")
+    offer = Offer(port_settings(namespace))
+    book = keeper.book(namespace, warn)
+    try:
+        book.acquire()
+        try:
+            ports = reserve(book, offer.is_quiet, size, int((keep + _FRESH) * 1_000_000))
+        finally:
+            book.release()
+    except LedgerError as error:
+        keeper.replacement(book, str(error), error.hint, warn)
+        raise
+    _pool = _Pool(cookie, ports, size)
+    return _pool
+
+
+def _after_fork() -> None:
+    global _pool
+    _pool = _Pool(b"", [], 0)
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,118 @@
+"""Port numbers: reading them, sets of them, and those that are offered to nobody."""
+
+from _operator import index
+
+from anyport.errors import InvalidSelection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+FIRST, LAST = 1, 65535
+
+# "Bad ports" of the WHATWG Fetch Standard, section "Port blocking" (https://fetch.spec.whatwg.org/#port-blocking), as
+# of 2026: browsers refuse to load http://host:N/ from these.
+# fmt: off
+BAD_PORTS = frozenset((
+    1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110,
+    111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532,
+    540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061,
+    6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+))
+
+# Default ports of services that people run by hand, inside the quiet range.  Taking one would break nothing today and
+# puzzle somebody tomorrow.  Order: Webmin, Zabbix, kubelet, memcached, Ollama, HKP, OTel, Jaeger, RabbitMQ, Redis
+# cluster bus, Bedrock, Netdata, Syncthing, Fluentd, Barrier, Minecraft, CockroachDB, Sentinel, Source engine, MongoDB,
+# RethinkDB, Gerrit.
+SERVICES = frozenset((
+    10000, 10050, 10051, 10248, 10249, 10250, 10255, 10256, 10257, 10259, 11211, 11434, 11371, 13133, 14250, 14268,
+    16686, 15671, 15672, 15692, 25672, 16379, 19132, 19999, 22000, 24224, 24800, 25565, 25575, 26257, 26379, 27015,
+    27017, 27018, 27019, 28017, 28015, 29015, 29418,
+))
+# fmt: on
+
+
+def check_port(value: object) -> int:
+    """The port number that `value` (an int, or its decimal text) means, or InvalidSelection."""
+    number = whole_number(value)
+    if number is None:
+        raise InvalidSelection(
+            f"{value!r} is not a port number: it must be a whole number from {FIRST} to {LAST}",
+            hint="anyport 8080, or anyport alone for any unused port",
+        )
+    if not FIRST <= number <= LAST:
+        raise InvalidSelection(
+            f"port {number} is out of range: the limits are {FIRST} and {LAST}",
+            hint="leave the number out to get any unused port",
+        )
+    return number
+
+
+def whole_number(value: object) -> "int | None":
+    """The int that `value` is, or is the decimal text of; None for anything else."""
+    if isinstance(value, str):
+        digits = value.strip().removeprefix("-")
+        return int(value) if digits.isascii() and digits.isdecimal() and len(digits) <= 20 else None
+    try:
+        return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+class PortSet:
+    """A set of port numbers as disjoint ascending ranges; `named` are those that were written one by one."""
+
+    __slots__ = ("named", "ranges")
+
+    def __init__(self, ranges: "Iterable[range]" = ()) -> None:
+        parts = sorted((part for part in ranges if part), key=lambda part: part.start)
+        self.named = frozenset(part.start for part in parts if len(part) == 1)
+        merged: list[range] = []
+        for part in parts:
+            if merged and part.start <= merged[-1].stop:
+                merged[-1] = range(merged[-1].start, max(merged[-1].stop, part.stop))
+            else:
+                merged.append(part)
+        self.ranges = tuple(merged)
+
+    def __contains__(self, port: int) -> bool:
+        return any(port in part for part in self.ranges)
+
+    def __iter__(self) -> "Iterator[int]":
+        for part in self.ranges:
+            yield from part
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.ranges)
+
+    def __str__(self) -> str:
+        return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in self.ranges)
+
+
+def parse_ports(value: "str | Iterable[int]") -> PortSet:
+    """The set that `7002-7011,8000`, a `range` or an iterable of ints means, or InvalidSelection."""
+    if isinstance(value, str):
+        return PortSet(_parse_part(part, value) for part in value.split(","))
+    try:
+        numbers = list(value)
+    except TypeError:
+        raise InvalidSelection(f"{value!r} is no set of ports", hint=_LIST_HINT) from None
+    if isinstance(value, range) and value.step == 1 and numbers:
+        return PortSet([range(check_port(value.start), check_port(value[-1]) + 1)])
+    return PortSet(range(port, port + 1) for port in map(check_port, numbers))
+
+
+_LIST_HINT = "write numbers and ranges with commas between them, such as 7002-7011,8000"
+
+
+def _parse_part(part: str, whole: str) -> range:
+    if not part.strip():
+        raise InvalidSelection(f"{whole!r} has an empty place in its list of ports", hint=_LIST_HINT)
+    first, dash, last = part.strip().partition("-")
+    if not dash or not first:  # "-5" is a negative number, not a range
+        port = check_port(part)
+        return range(port, port + 1)
+    low, high = check_port(first), check_port(last)
+    if high < low:
+        raise InvalidSelection(f"the range {part.strip()} ends before it begins", hint=f"write {high}-{low}")
+    return range(low, high + 1)

@@ -1,0 +1,171 @@
+"""The probe: a real bind of a candidate on every wanted address, family and protocol.
+
+The bind is the only truth.  It is made without SO_REUSEADDR, for with it a port that somebody merely holds looks
+unused, and bind(0) searches only half of the ephemeral range.  The one exception are leftovers, see `refusal`.
+"""
+
+import _socket
+import os
+from errno import EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EMFILE, ENFILE, ENOBUFS, ENOMEM
+
+from anyport._address import AF_INET, AF_INET6, TCP, Endpoint, may_overlap
+from anyport._linux.socket import netns_cookie
+from anyport.errors import AddressUnavailable, AnyportError, ResourceLimit
+
+_socket_class = _socket.socket
+_IPPROTO_IPV6: int = _socket.IPPROTO_IPV6
+_IPV6_V6ONLY: int = _socket.IPV6_V6ONLY
+
+
+class _Absent(Exception):
+    """This machine does not have the endpoint's address or family."""
+
+    def __init__(self, endpoint: Endpoint, error: OSError) -> None:
+        super().__init__(endpoint, error)
+        self.endpoint = endpoint
+        self.error = error
+
+
+class Probe:
+    """Tries candidates on a fixed set of endpoints.
+
+    It tells what was true at the moment of the bind and promises nothing for later: the socket is closed again.
+    """
+
+    __slots__ = ("_spare", "endpoints")
+
+    def __init__(self, endpoints: "tuple[Endpoint, ...]") -> None:
+        self.endpoints = endpoints
+        # A socket whose bind was refused stays unbound and can try the next number: 2.7 us a number instead of 11.
+        self._spare: dict[Endpoint, _socket.socket] = {}
+
+    def namespace(self) -> int:
+        """The cookie of the network namespace in which the probes are made."""
+        while True:
+            endpoint = self.endpoints[0]
+            try:
+                sock = self._spare[endpoint] = self._take(endpoint)
+            except _Absent as absent:
+                self._go_without(absent)
+            else:
+                return netns_cookie(sock)
+
+    def refusal(self, port: int, *, leftovers: bool = False) -> "tuple[Endpoint, int] | None":
+        """None if the port is unused on every endpoint, else the first endpoint that refused it and the errno.
+
+        With `leftovers` a port counts as unused if no process has any of its sockets any more (TIME_WAIT and other
+        closing states): a server that sets SO_REUSEADDR can bind it, one that does not can not.
+        """
+        while True:
+            try:
+                for endpoint in self.endpoints:
+                    refused = self._bind(endpoint, port)
+                    if refused and not (leftovers and refused == EADDRINUSE and self._only_leftovers(endpoint, port)):
+                        return endpoint, refused
+            except _Absent as absent:
+                self._go_without(absent)
+            else:
+                return None
+
+    def draw(self) -> "tuple[_socket.socket, int]":
+        """A socket that the kernel has bound to a number of its own choice on the first endpoint, and the number.
+
+        The other endpoints are still to be tried.  OSError (EADDRINUSE) when the ephemeral range is exhausted.
+        """
+        while True:
+            endpoint = self.endpoints[0]
+            try:
+                sock = self._take(endpoint)
+                try:
+                    sock.bind(endpoint.sockaddr(0))
+                except OSError as error:
+                    sock.close()
+                    _raise_if_absent(endpoint, error)
+                    raise
+            except _Absent as absent:
+                self._go_without(absent)
+            else:
+                return sock, sock.getsockname()[1]
+
+    def close(self) -> None:
+        while self._spare:
+            self._spare.popitem()[1].close()
+
+    def _bind(self, endpoint: Endpoint, port: int) -> int:
+        sock = self._take(endpoint)
+        try:
+            sock.bind(endpoint.sockaddr(port))
+        except OSError as error:
+            self._spare[endpoint] = sock
+            _raise_if_absent(endpoint, error)
+            return error.errno or 0
+        sock.close()
+        return 0
+
+    def _take(self, endpoint: Endpoint) -> "_socket.socket":
+        if endpoint in self._spare:
+            return self._spare.pop(endpoint)
+        try:
+            sock = _socket_class(endpoint.family, endpoint.kind, 0)
+        except OSError as error:
+            _raise_if_absent(endpoint, error)
+            raise _no_socket(error) from None
+        if endpoint.family == AF_INET6:
+            # Whatever net.ipv6.bindv6only says: "::" means both families, as most servers bind it.
+            sock.setsockopt(_IPPROTO_IPV6, _IPV6_V6ONLY, 0)
+        return sock
+
+    def _only_leftovers(self, endpoint: Endpoint, port: int) -> bool:
+        """Whether a server with SO_REUSEADDR can bind here and no process has a socket on this port.
+
+        The bind alone would not tell: it succeeds over a port that is held with SO_REUSEADDR as well.
+        """
+        from anyport._linux.sock_diag import sockets
+
+        try:
+            rows = sockets("tcp", port) if endpoint.kind == TCP else []
+            if not rows or any(row.inode and may_overlap(row.address, endpoint.host) for row in rows):
+                return False
+        except OSError:  # netlink refused: what can't be seen is not called unused
+            return False
+        sock = self._take(endpoint)
+        try:
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            sock.bind(endpoint.sockaddr(port))
+        except OSError:
+            return False
+        finally:
+            sock.close()
+        return True
+
+    def _go_without(self, absent: _Absent) -> None:
+        """Leave out what this machine does not have: IPv6 of everywhere, an address found by name next to others."""
+        missing, error = absent.endpoint, absent.error
+        if missing.everywhere:
+            rest = [Endpoint(AF_INET, missing.kind, "0.0.0.0")]
+        elif missing.optional and sum(other.kind == missing.kind for other in self.endpoints) > 1:
+            rest = []
+        else:
+            why = "no address of this machine, or IPv6 is switched off" if ":" in missing.host else "no address of it"
+            raise AddressUnavailable(
+                f"{missing.host} can't be bound on this machine: {error.strerror} (errno {error.errno})",
+                hint=f"it is {why}: `ip addr` lists those that are",
+                errno=error.errno,
+            ) from None
+        index = self.endpoints.index(missing)
+        self.endpoints = (*self.endpoints[:index], *rest, *self.endpoints[index + 1 :])
+
+
+def _raise_if_absent(endpoint: Endpoint, error: OSError) -> None:
+    if error.errno in (EADDRNOTAVAIL, EAFNOSUPPORT):
+        raise _Absent(endpoint, error) from None
+
+
+def _no_socket(error: OSError) -> AnyportError:
+    hint = ""
+    if error.errno == EMFILE:
+        limit = os.sysconf("SC_OPEN_MAX")  # getrlimit would be an import, and an import needs a descriptor
+        hint = f"the limit RLIMIT_NOFILE is {limit}: close descriptors, or raise it with `ulimit -n`"
+    elif error.errno in (ENFILE, ENOBUFS, ENOMEM):
+        hint = "the machine as a whole is out of it; see fs.file-max and the memory in use"
+    return ResourceLimit(f"no socket to be had: {error.strerror} (errno {error.errno})", hint=hint, errno=error.errno)

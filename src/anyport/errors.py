@@ -1,0 +1,91 @@
+"""What can go wrong: one class for each thing that a caller can do about it.
+
+Every class is an `AnyportError` and a child of the builtin it resembles, carries its facts as attributes, survives
+pickling, and keeps the way out (`hint`) apart from what failed (the message).
+"""
+
+TYPE_CHECKING = False  # the name is what type checkers look for; importing typing would cost 3 ms at start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anyport._occupants import Refusal
+
+
+class AnyportError(Exception):
+    """The root of all errors that anyport raises.
+
+    Attributes: `hint`, a sentence that names a way out, or an empty string.
+    """
+
+    _facts: "tuple[str, ...]" = ("hint",)
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    # OSError and ValueError rebuild themselves from `args` alone, which would lose the facts.
+    def __reduce__(self) -> "tuple[Callable[..., AnyportError], tuple[object, ...]]":
+        return _rebuild, (type(self), self.args, {name: getattr(self, name) for name in self._facts})
+
+
+def _rebuild(kind: "type[AnyportError]", args: "tuple[str, ...]", facts: "dict[str, object]") -> AnyportError:
+    error = kind(*args)
+    for name, value in facts.items():
+        setattr(error, name, value)
+    return error
+
+
+class InvalidSelection(AnyportError, ValueError):
+    """The question itself is wrong: a number, range, duration or combination that can't be asked for.
+
+    Raised before any system call.
+    """
+
+
+class _SystemError(AnyportError, OSError):
+    """An error with an `errno`, the one the system call gave (or None)."""
+
+    _facts: "tuple[str, ...]" = ("hint", "errno")
+
+    def __init__(self, message: str, *, hint: str = "", errno: "int | None" = None) -> None:
+        super().__init__(message, hint=hint)
+        self.errno = errno
+
+
+class AddressUnavailable(_SystemError):
+    """A host that was asked for does not resolve, or is no address of this machine."""
+
+
+class NoUnusedPort(_SystemError):
+    """No port of those that were asked for is unused.
+
+    Attributes: `refusals`, a list of `anyport.Refusal`: each number that was tried, the errno of its bind and, as far
+    as they can be seen, the sockets that have it; `hint`; `errno` (that of the first refusal, or None).
+    """
+
+    _facts = ("hint", "errno", "refusals")
+
+    def __init__(
+        self, message: str, *, hint: str = "", errno: "int | None" = None, refusals: "Sequence[Refusal]" = ()
+    ) -> None:
+        super().__init__(message, hint=hint, errno=errno)
+        self.refusals = list(refusals)
+
+
+class ResourceLimit(_SystemError):
+    """The system has no socket or descriptor left for this process, so no port could be tried at all."""
+
+
+class Unsupported(_SystemError):
+    """This system lacks what the call needs (so far anyport runs on Linux only)."""
+
+
+class LedgerError(_SystemError):
+    """The ledger can't be used.
+
+    `find` never raises it: it warns, and goes on with a ledger of its own process.
+    """
+
+
+class AnyportWarning(UserWarning):
+    """A promise that the caller did not give up is not kept here, or the ledger can't be used."""
