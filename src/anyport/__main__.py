@@ -25,7 +25,7 @@ def main() -> "NoReturn":
 def run(args: "Sequence[str]") -> int:
     """Run the command with these arguments; the exit status."""
     from anyport._cli import output
-    from anyport.errors import AnyportError
+    from anyport.errors import AnyportError, ResourceLimit
 
     command = None
     try:
@@ -53,6 +53,8 @@ def run(args: "Sequence[str]") -> int:
             output.write(output.as_lines(found))
     except AnyportError as error:
         return output.fail(error, json=bool(command and command.json))
+    except OSError as error:  # an import that found no descriptor left, for one
+        return output.fail(ResourceLimit.of(error, "the system refuses"))
     return output.DONE
 
 

@@ -102,9 +102,13 @@ def _rows(protocol: str, port: int) -> "dict[int, list[Row]]":
 
 
 def _in_the_way(tables: "dict[tuple[str, int], dict[int, list[Row]]]", port: int, endpoint: Endpoint) -> "list[Row]":
-    """The sockets that can be in the endpoint's way; connections only if nothing else is: a server's are its own."""
+    """The sockets that can be in the endpoint's way; connections only if nothing else is: a server's are its own.
+
+    Should none seem to be, then all on the port: a leftover of a dual-stack server on ::1 stands in the way of 0.0.0.0.
+    """
     table = tables.get((endpoint.protocol, port)) or tables.get((endpoint.protocol, 0), {})
-    found = [row for row in table.get(port, ()) if may_overlap(row.address, endpoint.host)]
+    rows = table.get(port, [])
+    found = [row for row in rows if may_overlap(row.address, endpoint.host)] or rows
     return [row for row in found if row.state in ("LISTEN", "BOUND")] or found
 
 

@@ -5,12 +5,11 @@ unused, and bind(0) searches only half of the ephemeral range.  The one exceptio
 """
 
 import _socket
-import os
-from errno import EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EMFILE, ENFILE, ENOBUFS, ENOMEM
+from errno import EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT
 
 from anyport._address import AF_INET, AF_INET6, TCP, Endpoint, may_overlap
 from anyport._linux.socket import netns_cookie
-from anyport.errors import AddressUnavailable, AnyportError, ResourceLimit
+from anyport.errors import AddressUnavailable, ResourceLimit
 
 _socket_class = _socket.socket
 _IPPROTO_IPV6: int = _socket.IPPROTO_IPV6
@@ -109,7 +108,7 @@ class Probe:
             sock = _socket_class(endpoint.family, endpoint.kind, 0)
         except OSError as error:
             _raise_if_absent(endpoint, error)
-            raise _no_socket(error) from None
+            raise ResourceLimit.of(error, "no socket to be had") from None
         if endpoint.family == AF_INET6:
             # Whatever net.ipv6.bindv6only says: "::" means both families, as most servers bind it.
             sock.setsockopt(_IPPROTO_IPV6, _IPV6_V6ONLY, 0)
@@ -159,13 +158,3 @@ class Probe:
 def _raise_if_absent(endpoint: Endpoint, error: OSError) -> None:
     if error.errno in (EADDRNOTAVAIL, EAFNOSUPPORT):
         raise _Absent(endpoint, error) from None
-
-
-def _no_socket(error: OSError) -> AnyportError:
-    hint = ""
-    if error.errno == EMFILE:
-        limit = os.sysconf("SC_OPEN_MAX")  # getrlimit would be an import, and an import needs a descriptor
-        hint = f"the limit RLIMIT_NOFILE is {limit}: close descriptors, or raise it with `ulimit -n`"
-    elif error.errno in (ENFILE, ENOBUFS, ENOMEM):
-        hint = "the machine as a whole is out of it; see fs.file-max and the memory in use"
-    return ResourceLimit(f"no socket to be had: {error.strerror} (errno {error.errno})", hint=hint, errno=error.errno)

@@ -4,6 +4,9 @@ Every class is an `AnyportError` and a child of the builtin it resembles, carrie
 pickling, and keeps the way out (`hint`) apart from what failed (the message).
 """
 
+import os
+from errno import EMFILE
+
 TYPE_CHECKING = False  # the name is what type checkers look for; importing typing would cost 3 ms at start
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,6 +77,15 @@ class NoUnusedPort(_SystemError):
 
 class ResourceLimit(_SystemError):
     """The system has no socket or descriptor left for this process, so no port could be tried at all."""
+
+    @classmethod
+    def of(cls, error: OSError, what: str) -> "ResourceLimit":
+        """The error that this one of a system call comes to; `what` is what could not be had."""
+        hint = "the machine as a whole is out of it: see fs.file-max and the memory in use"
+        if error.errno == EMFILE:
+            limit = os.sysconf("SC_OPEN_MAX")  # the resource module would be an import, which needs a descriptor
+            hint = f"the limit RLIMIT_NOFILE is {limit}: close descriptors, or raise it with `ulimit -n`"
+        return cls(f"{what}: {error.strerror} (errno {error.errno})", hint=hint, errno=error.errno)
 
 
 class Unsupported(_SystemError):

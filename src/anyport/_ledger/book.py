@@ -9,7 +9,7 @@ once more, and it is passed over then.
 import _thread
 import fcntl
 import os
-from errno import EMFILE, ENFILE
+from errno import EMFILE, ENFILE, ENOSPC
 
 from anyport._clock import boot_microseconds, pauses
 from anyport._ledger import place
@@ -25,7 +25,7 @@ from anyport._ledger.record import (
     unpack_header,
 )
 from anyport._linux import sysctl
-from anyport.errors import LedgerError
+from anyport.errors import LedgerError, ResourceLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Book:
         """Write down whose turn it is, and unlock."""
         try:
             if self._turned:
-                os.pwrite(self._fd, pack_header(self._boot, self.turn), 0)
+                _write_all(self._fd, pack_header(self._boot, self.turn), 0)
         except OSError as error:
             raise self._trouble(error) from error
         finally:
@@ -115,6 +115,13 @@ class Book:
         """Write the records of the next turns, as `records_from_turn` reads them."""
         self._write(records, offset_of_turn(self.turn))
 
+    def readable(self) -> bytes:
+        """What can still be read of the file, with or without the lock."""
+        try:
+            return self.records() if self._fd >= 0 else b""
+        except OSError:
+            return b""
+
     def forget_lock(self) -> None:
         """In a forked child: the parent's open file, and with it the lock, is not ours."""
         self._mutex = _thread.allocate_lock()
@@ -122,7 +129,7 @@ class Book:
 
     def _write(self, data: bytes, at: int) -> None:
         try:
-            os.pwrite(self._fd, data, at)
+            _write_all(self._fd, data, at)
         except OSError as error:
             raise self._trouble(error) from error
 
@@ -164,9 +171,9 @@ class Book:
         """Start anew: this is a new file, or noise, another version's, or from before the machine was restarted."""
         os.ftruncate(self._fd, 0)
         os.ftruncate(self._fd, WHOLE)
-        turn = int.from_bytes(os.urandom(2), "little")
-        os.pwrite(self._fd, pack_header(self._boot, turn), 0)
-        return unpack_header(pack_header(self._boot, turn), self._boot) or 0
+        header = new_header(self._boot)
+        _write_all(self._fd, header, 0)
+        return unpack_header(header, self._boot) or 0
 
     def _let_go(self) -> None:
         try:
@@ -176,14 +183,26 @@ class Book:
             self._mutex.release()
 
     def _trouble(self, error: OSError) -> OSError:
-        """The error as one of the ledger, unless the process has no descriptors left: then nothing at all works."""
-        if isinstance(error, LedgerError) or error.errno in (EMFILE, ENFILE):
+        """The error as one of the ledger, unless there are no descriptors left: then nothing at all works."""
+        if isinstance(error, LedgerError):
             return error
+        if error.errno in (EMFILE, ENFILE):
+            return ResourceLimit.of(error, "the ledger can't be opened")
         return LedgerError(
             f"the ledger {self.path} can't be used: {error.strerror} (errno {error.errno})",
             hint=f"free or mend its place, or name a file in {place.VARIABLE}",
             errno=error.errno,
         )
+
+
+def _write_all(fd: int, data: bytes, at: int) -> None:
+    if os.pwrite(fd, data, at) < len(data):  # a file system that fills up writes what still fits, without an error
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+
+def new_header(boot: int) -> bytes:
+    """A header whose turn is drawn by chance, so that two new ledgers do not give the same numbers."""
+    return pack_header(boot, int.from_bytes(os.urandom(4), "little"))
 
 
 def boot_word() -> int:

@@ -4,7 +4,7 @@ import os
 import time
 
 from anyport._ledger import place
-from anyport._ledger.book import Book
+from anyport._ledger.book import Book, boot_word, new_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,14 +38,18 @@ def replacement(broken: Book, message: str, hint: str, warn: "Warn") -> Book:
     for key, each in _books.items():
         if each is broken:
             _replaced[key] = time.monotonic() + _AGAIN
-            _books[key] = Book(_in_memory())
+            _books[key] = Book(_in_memory(broken))
             return _books[key]
-    return Book(_in_memory())
+    return Book(_in_memory(broken))
 
 
-def _in_memory() -> "Callable[[], tuple[int, str]]":
+def _in_memory(broken: Book) -> "Callable[[], tuple[int, str]]":
     anchor = os.memfd_create("anyport-ledger", os.MFD_CLOEXEC)
     path = f"/proc/self/fd/{anchor}"
+    # What is known of claims stays known.  The header is new, or all processes that can't write to the real ledger
+    # would go on from the same turn.
+    os.pwrite(anchor, broken.readable(), 0)
+    os.pwrite(anchor, new_header(boot_word()), 0)
     # Opened by its path, so that a forked child gets an open file, and with it a flock, of its own.
     return lambda: (os.open(path, os.O_RDWR | os.O_CLOEXEC), path)
 

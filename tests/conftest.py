@@ -1,0 +1,53 @@
+"""Every test begins with a ledger of its own, and ends with the sockets and children it began with."""
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anyport._ledger import keeper, place
+
+
+def _sockets() -> set[str]:
+    links = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            links.add(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:  # the descriptor of this listing
+            continue
+    return {link for link in links if link.startswith("socket:")}
+
+
+def _children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks() -> Iterator[None]:
+    """A test that leaves a socket or a child behind fails."""
+    before = _sockets()
+    yield
+    gc.collect()
+    assert not _sockets() - before, "the test left sockets open"
+    assert not _children(), "the test left children behind"
+
+
+@pytest.fixture(autouse=True)
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The path of a ledger that only this test and its children use."""
+    path = tmp_path / "ledger"
+    monkeypatch.setenv(place.VARIABLE, str(path))
+    yield path
+    for book in keeper._books.values():
+        book.forget_lock()
+    keeper._books.clear()
+    keeper._replaced.clear()
+    keeper._told.clear()
+
+
+@pytest.fixture
+def own_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger in its usual place, instead of the test's own."""
+    monkeypatch.delenv(place.VARIABLE)

@@ -1,0 +1,91 @@
+"""The kernel's socket table, with `ss` and /proc as second witnesses."""
+
+import os
+import socket
+import subprocess
+from contextlib import ExitStack
+
+import pytest
+
+from anyport._linux import netlink, proc, sock_diag
+from support import NOBODY, bound, listening, needs, private_network, python, python_as
+
+
+def test_listening_sockets_are_those_that_ss_shows() -> None:
+    """Protocol, state, address and port of each, both families."""
+    ss = needs("ss")
+    with private_network(), ExitStack() as stack:
+        for host in ("127.0.0.1", "127.0.0.2", "::1", "0.0.0.0"):
+            stack.enter_context(listening(host, 0))
+            stack.enter_context(bound(host, 0, socket.SOCK_DGRAM))
+        shown = subprocess.run([ss, "-tulnH"], capture_output=True, text=True, check=True).stdout.splitlines()
+        theirs = sorted((line.split()[0], line.split()[4].replace("[", "").replace("]", "")) for line in shown)
+        rows = [row for protocol in ("tcp", "udp") for row in sock_diag.sockets(protocol)]
+        ours = sorted((row.protocol, f"{row.address}:{row.port}") for row in rows)
+    assert ours == theirs
+    assert {row.state for row in rows if row.protocol == "tcp"} == {"LISTEN"}
+
+
+def test_a_bound_socket_is_seen_although_ss_shows_nothing() -> None:
+    """With the inode that fstat gives, and our uid."""
+    with private_network(), bound("127.0.0.1", 20123) as held:
+        (row,) = sock_diag.sockets("tcp", 20123)
+        assert (row.state, row.address, row.port, row.uid) == ("BOUND", "127.0.0.1", 20123, os.geteuid())
+        assert row.inode == os.fstat(held.fileno()).st_ino
+        assert sock_diag.sockets("tcp", 20124) == []
+        shown = subprocess.run([needs("ss"), "-tanH"], capture_output=True, text=True, check=True)
+        assert "20123" not in shown.stdout
+
+
+def test_a_large_table_is_read_to_its_end() -> None:
+    """More rows than one datagram holds; each port once."""
+    with private_network(), ExitStack() as stack:
+        ports = {stack.enter_context(bound("127.0.0.1", 0)).getsockname()[1] for _ in range(900)}
+        assert sorted(row.port for row in sock_diag.sockets("tcp")) == sorted(ports)
+
+
+def test_the_owner_of_a_socket_is_found_by_its_inode() -> None:
+    """Every process that has it: after a fork both."""
+    code = """
+import os, socket, sys
+from anyport._linux import proc
+with socket.create_server(("127.0.0.1", 0)) as server:
+    inode = os.fstat(server.fileno()).st_ino
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(read, 1)
+        os._exit(0)
+    owners = proc.socket_owners({inode})[inode]
+    assert sorted(owners) == sorted([(os.getpid(), proc.comm(os.getpid())), (child, proc.comm(child))]), owners
+    os.write(write, b"x")
+    os.wait()
+    assert proc.socket_owners({inode}) == {inode: [(os.getpid(), proc.comm(os.getpid()))]}
+    assert proc.socket_owners({0, 1}) == {}
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_users_process_stays_unseen() -> None:
+    """An ordinary user reads the socket's uid, and no descriptor of the process."""
+    code = """
+from anyport._linux import proc, sock_diag
+(row,) = sock_diag.sockets("tcp", 20123)
+print(row.uid, row.inode > 0, proc.socket_owners({row.inode}))
+"""
+    with private_network(), listening("127.0.0.1", 20123):
+        done = python_as(NOBODY, code)
+    assert done.stdout == "0 True {}\n", done.stderr
+
+
+def test_a_refused_request_is_an_oserror() -> None:
+    """An unknown family: the kernel's errno, and the socket is closed."""
+    with pytest.raises(netlink.NetlinkError) as error:
+        netlink.dump(sock_diag.NETLINK_SOCK_DIAG, sock_diag.SOCK_DIAG_BY_FAMILY, bytes([250]) + bytes(55))
+    assert error.value.errno
+
+
+def test_a_process_that_is_gone_has_no_name() -> None:
+    """Pid 0 never is a process."""
+    assert proc.comm(0) == ""

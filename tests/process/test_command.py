@@ -1,0 +1,323 @@
+"""The command: what it prints, what it says, how it ends."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from anyport import _pool, _probe
+from anyport.__main__ import run
+from anyport._candidates import QUIET
+from support import (
+    COMMAND,
+    NOBODY,
+    anyport,
+    anyport_as,
+    bound,
+    listening,
+    needs,
+    numbers,
+    private_network,
+    python,
+    sysctl,
+)
+
+BAD_INPUT = [
+    ("70000", "70000", "65535"), ("0", "0", "1 and"), ("-5", "-5", "1 and"), ("--from 65536", "65536", "65535"),
+    ("--in 9000-8000", "9000-8000", "before it begins"), ("--in 80,,90", "80,,90", "empty"),
+    ("--in abc", "abc", "65535"),
+    ("-n 0", "0", "65535"), ("-n 100000", "100000", "65535"), ("-n x", "x", "65535"), ("--keep -1s", "-1s", "limit, 0"),
+    ("--keep soon", "soon", "duration"), ("--keep 25h", "25h", "24h"), ("--name ", "''", "one character"),
+    ("--frm 80", "--frm", "unrecognized"), ("--from 1 --in 2", "--from and --in", "together"),
+    ("--only", "--only", "number"),
+    ("--in -5", "-5", "1 and"), ("--in -5-8", "-5-8", "65535"), ("--from -1", "-1", "1 and"), ("http", "http", "65535"),
+    ("--from", "--from", "expected one argument"), ("--host ", "''", "no host"), ("--as 1a", "1a", "label"),
+    ("--shell -n 2", "2 ports", "--shell"), ("--shell --json", "--shell", "--json"), ("8080 run", "run", "65535"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "value", "limit"), BAD_INPUT)
+def test_bad_input_is_one_line_and_a_hint(
+    line: str, value: str, limit: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2, the value and the limit on one line, the way out on the next; before any socket or file is touched."""
+
+    def touched(*_args: object) -> None:
+        raise AssertionError("a system call before the question was understood")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_probe, "_socket_class", touched)
+        patched.setattr(_pool, "_socket", touched)
+        patched.setattr(os, "open", touched)
+        status = run(line.split(" "))
+    assert status == 2
+    out, err = capfd.readouterr()
+    first, second = err.splitlines()
+    assert out == ""
+    assert first.startswith("anyport: ")
+    assert value in first
+    assert limit in first
+    assert second.startswith("hint: ")
+
+
+def test_the_installed_command_ends_as_its_run_does() -> None:
+    """2 for bad input, 0 for an answer; data on stdout, talk on stderr."""
+    bad = anyport("70000")
+    assert (bad.returncode, bad.stdout) == (2, "")
+    good = anyport("8080")
+    assert (good.returncode, good.stdout, good.stderr) == (0, "8080\n", "")
+    assert anyport("find", "8080").stdout == "8080\n"
+    module = subprocess.run([sys.executable, "-m", "anyport"], capture_output=True, text=True, check=True)
+    assert int(module.stdout) in QUIET
+
+
+def test_an_option_that_is_nearly_right_is_suggested() -> None:
+    """The way out of a slip."""
+    assert "hint: did you mean --from?" in anyport("--form", "80").stderr
+
+
+def test_help_and_version() -> None:
+    """On stdout, exit 0."""
+    shown = anyport("--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "--ephemeral" in shown.stdout
+    from anyport import __version__
+
+    assert anyport("--version").stdout == f"anyport {__version__}\n"
+
+
+def test_only_names_who_has_it() -> None:
+    """State, address, and the process when we may see it; another number only when it is allowed."""
+    with private_network(), listening("127.0.0.1", 2222):
+        refused = anyport("--only", "2222")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("anyport: 2222/tcp is in use: LISTEN on 127.0.0.1:2222, ")
+        assert f"(pid {os.getpid()})" in refused.stderr
+        assert "hint: leave --only out" in refused.stderr
+        other = anyport("2222")
+        assert int(other.stdout) in QUIET
+        assert "2222 is in use; gave " in other.stderr
+
+
+def test_a_process_that_can_not_be_seen_is_not_called_nothing() -> None:
+    """An ordinary user and root's socket."""
+    with private_network(), listening("127.0.0.1", 2222):
+        refused = anyport_as(NOBODY, "--only", "2222")
+    assert refused.returncode == 1
+    assert "LISTEN on 127.0.0.1:2222, uid 0, its process can't be seen" in refused.stderr
+
+
+def test_a_whole_list_in_use_is_told_in_one_message() -> None:
+    """Who has each, and exit 1."""
+    with private_network(), ExitStack() as stack:
+        for port in range(7002, 7012):
+            stack.enter_context(bound("127.0.0.1", port) if port % 2 else listening("::1", port))
+        refused = anyport("--in", "7002-7011")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        first, *rest, hint = refused.stderr.splitlines()
+        assert first == "anyport: no unused port among 7002-7011: 10 tried"
+        assert [line.split("/")[0].strip() for line in rest] == [str(port) for port in range(7002, 7012)]
+        assert all(
+            ("BOUND on 127.0.0.1" if int(line.split("/")[0]) % 2 else "LISTEN on [::1]") in line for line in rest
+        )
+        assert hint.startswith("hint: ")
+        for port in range(7012, 7020):
+            stack.enter_context(listening("127.0.0.1", port))
+        assert "\n  and 6 more\n" in anyport("--in", "7002-7019").stderr
+
+
+def test_an_address_of_another_machine_is_not_busy() -> None:
+    """Exit 1, the address, and what to look at."""
+    refused = anyport("--host", "203.0.113.9")
+    assert refused.returncode == 1
+    assert "203.0.113.9 can't be bound on this machine: Cannot assign requested address" in refused.stderr
+    assert "hint: " in refused.stderr
+    unknown = anyport("--host", "no-such-host.invalid")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "no-such-host.invalid' does not resolve" in unknown.stderr
+
+
+def test_a_privileged_port_is_not_busy() -> None:
+    """EACCES: the sysctl and its value; root may have it."""
+    with private_network():
+        refused = anyport_as(NOBODY, "--only", "80")
+        assert refused.returncode == 1
+        assert "80/tcp is not permitted: below net.ipv4.ip_unprivileged_port_start = 1024" in refused.stderr
+        assert "in use" not in refused.stderr
+        other = anyport_as(NOBODY, "80")
+        assert int(other.stdout) in QUIET
+        assert "80 is not permitted; gave" in other.stderr
+        assert anyport("--only", "80").stdout == "80\n"
+        sysctl("net/ipv4/ip_unprivileged_port_start", "80")
+        assert anyport_as(NOBODY, "--only", "80").stdout == "80\n"
+
+
+def test_an_exhausted_ephemeral_range_is_the_kernels_word() -> None:
+    """Three ports, all taken."""
+    with private_network((40000, 40002)), ExitStack() as stack:
+        for port in range(40000, 40003):
+            stack.enter_context(bound("127.0.0.1", port))
+        refused = anyport("--ephemeral")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "no unused port in the ephemeral range 40000-40002: the kernel has none left to give" in refused.stderr
+        assert "hint: " in refused.stderr
+        assert anyport("--ephemeral", "-n", "2").returncode == 1
+        assert anyport("--ephemeral", "--host", "127.0.0.2").returncode == 0
+
+
+def test_an_ephemeral_number_must_be_unused_everywhere_it_was_asked_for() -> None:
+    """The kernel draws for one address; the others are tried too."""
+    with private_network((40000, 40003)), ExitStack() as stack:
+        for port in (40000, 40001, 40003):
+            stack.enter_context(bound("127.0.0.1", port, socket.SOCK_DGRAM))
+        assert anyport("--ephemeral", "--tcp", "--udp").stdout == "40002\n"
+        stack.enter_context(bound("127.0.0.1", 40002, socket.SOCK_DGRAM))
+        refused = anyport("--ephemeral", "--tcp", "--udp")
+        assert refused.returncode == 1
+        assert "4 tried" in refused.stderr
+
+
+def test_no_descriptors_left() -> None:
+    """The limit is named; nothing else is blamed."""
+
+    code = """
+import sys, resource
+from anyport.__main__ import run
+from anyport import _answer
+from anyport._cli import output
+import os
+spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(int(sys.argv[1]))]
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(spare) + 3 + int(sys.argv[2]), 4096))
+sys.exit(run(["8080"]))
+"""
+    for left in range(2):  # none; one, which the socket takes before the ledger
+        refused = python(code, "5", str(left))
+        assert (refused.returncode, refused.stdout) == (1, ""), left
+        assert "Too many open files" in refused.stderr
+        assert f"RLIMIT_NOFILE is {8 + left}" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "closed", "broken pipe"])
+def test_output_that_can_not_be_written(where: str) -> None:
+    """Exit 1 and a message, no traceback; nothing is claimed for a closed one."""
+    if where == "/dev/full":
+        with Path(where).open("w") as full:
+            done = subprocess.run([COMMAND], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    elif where == "closed":
+        done = subprocess.run(f"{COMMAND} >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    else:
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run([COMMAND], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+        os.close(write)
+    assert done.returncode == 1
+    assert "standard output" in done.stderr
+    assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_all_streams_closed() -> None:
+    """Nothing to read, nothing to say, and no descriptor of ours is written to instead."""
+    done = subprocess.run(f"{COMMAND} <&- >&- 2>&-", shell=True, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+def test_json_answers() -> None:
+    """Port, hosts, protocols; refusals when there are any."""
+    plain = json.loads(anyport("--json").stdout)
+    assert plain.pop("port") in QUIET
+    assert plain == {"hosts": ["0.0.0.0", "::"], "protocols": ["tcp"]}
+    several = json.loads(anyport("--json", "--as", "web", "--as", "db", "--udp", "--host", "::1").stdout)
+    assert several["labels"] == dict(zip(["web", "db"], several["ports"], strict=True))
+    assert (several["hosts"], several["protocols"]) == (["::1"], ["udp"])
+    with private_network(), listening("127.0.0.1", 2222):
+        refused = anyport("--json", "--only", "2222")
+        facts = json.loads(refused.stdout)
+        assert refused.returncode == 1
+        assert "in use" in facts["error"]
+        passed = json.loads(anyport("--json", "2222").stdout)
+        assert passed["refusals"] == facts["refusals"]
+    (refusal,) = facts["refusals"]
+    (occupant,) = refusal["occupants"]
+    assert (refusal["port"], refusal["protocol"], refusal["errno"]) == (2222, "tcp", 98)
+    assert (occupant["state"], occupant["address"], occupant["uid"]) == ("LISTEN", "127.0.0.1", 0)
+    assert [process["pid"] for process in occupant["processes"]] == [os.getpid()]
+
+
+def test_shell_lines_can_be_evaluated() -> None:
+    """One variable a label, PORT without."""
+    script = f'set -eu; eval "$({COMMAND} --as web --as data-base --shell)"; echo "$WEB_PORT $DATA_BASE_PORT"'
+    done = subprocess.run([needs("sh"), "-c", script], capture_output=True, text=True, check=True)
+    assert len(set(numbers(done.stdout))) == 2
+    assert anyport("--shell", "8080").stdout == "PORT=8080\n"
+
+
+def test_here_is_the_work_tree(tmp_path: Path) -> None:
+    """Its top folder's number from everywhere in it; another tree, a linked one and a label have another."""
+    git = needs("git")
+    one, two, linked, bare = (tmp_path / name for name in ("one", "two", "linked", "bare"))
+    for tree in (one, two):
+        subprocess.run([git, "init", "-q", tree], check=True)
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run([git, *identity, "commit", "-q", "--allow-empty", "-m", "x"], cwd=one, check=True)
+    subprocess.run([git, "worktree", "add", "-q", linked], cwd=one, check=True)
+    (one / "below" / "deep").mkdir(parents=True)
+    (bare / "below").mkdir(parents=True)
+
+    def here(folder: Path, *options: str) -> str:
+        return anyport("--here", *options, cwd=folder).stdout
+
+    assert here(one) == here(one / "below" / "deep") != ""
+    assert len({here(one), here(two), here(linked), here(one, "--as", "api"), here(bare), here(bare / "below")}) == 6
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    lost = subprocess.run(
+        f"rmdir {gone}; {COMMAND} --here", shell=True, cwd=gone, capture_output=True, text=True, check=False
+    )
+    assert lost.returncode == 2
+    assert "no current folder" in lost.stderr
+
+
+def test_a_names_number_that_a_stranger_has_moves() -> None:
+    """To the next in its order, and back when it is unused again; --only insists."""
+    with private_network():
+        web = int(anyport("--name", "web").stdout)
+        with listening("127.0.0.1", web):
+            moved = anyport("--name", "web")
+            assert f"{web}, the number of 'web', is in use; gave {moved.stdout.strip()}" in moved.stderr
+            assert anyport("--name", "web").stdout == moved.stdout
+            insisted = anyport("--name", "web", "--only")
+            assert (insisted.returncode, insisted.stdout) == (1, "")
+            assert f"{web}/tcp is in use" in insisted.stderr
+        assert int(anyport("--name", "web").stdout) == web
+
+
+def test_exclude_and_preferences() -> None:
+    """Excluded numbers are never given, named or not."""
+    with private_network():
+        assert anyport("8080", "--exclude", "8080", "8081").stdout == "8081\n"
+        assert anyport("--in", "20123-20125", "--exclude", "20123", "--exclude", "20125").stdout == "20124\n"
+        none = anyport("--in", "20123", "--exclude", "20123")
+        assert none.returncode == 1
+        assert "excluded" in none.stderr
+        assert numbers(anyport("8080", "8081", "-n", "3").stdout)[:2] == [8080, 8081]
+        assert numbers(anyport("--in", "7002-7005", "--order", "ascending", "-n", "3").stdout) == [7002, 7003, 7004]
+
+
+def test_reserved_and_bad_numbers_are_given_only_when_named() -> None:
+    """ip_local_reserved_ports, and what browsers refuse."""
+    with private_network(reserved="20124"):
+        assert anyport("--from", "20123").stdout == "20123\n"
+        assert anyport("--from", "20123").stdout == "20125\n"
+        assert anyport("20124").stdout == "20124\n"
+        assert anyport("--from", "6665").stdout == "6670\n"
+        assert anyport("--in", "6667").stdout == "6667\n"
+        none = anyport("--in", "6665-6669")
+        assert none.returncode == 1
+        assert "refused by browsers" in none.stderr

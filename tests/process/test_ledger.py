@@ -1,0 +1,369 @@
+"""The ledger never makes things worse: killed, deleted, replaced, cut, filled with noise, squatted, full, read-only."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import anyport
+from anyport._candidates import QUIET
+from anyport._ledger import record
+from anyport._ledger.book import boot_word
+from support import COMMAND, NO_VARIABLE, NOBODY, free_uid, no_folders, numbers, private_network, python, python_as
+from support import anyport as command
+
+FIND = "import anyport\nprint(*(anyport.find() for _ in range(int(sys.argv[1]))))"
+ALONE = "import sys\n" + FIND
+
+
+def header(path: Path) -> int | None:
+    with path.open("rb") as file:
+        return record.unpack_header(file.read(record.SLOT), boot_word())
+
+
+CLAIMER = """
+import sys, anyport
+while True:
+    print(anyport.find(), anyport.find(in_="5000-9999"), anyport.find(name="x"), flush=True)
+"""
+
+
+def test_claimers_may_be_killed_at_any_moment(ledger: Path) -> None:
+    """SIGKILL in a loop of concurrent claimers: the ledger stays whole and no number comes twice."""
+    seen: list[int] = []
+    for _ in range(25):
+        children = [
+            subprocess.Popen([sys.executable, "-c", CLAIMER], stdout=subprocess.PIPE, text=True) for _ in range(3)
+        ]
+        for number, child in enumerate(children):
+            assert child.stdout
+            lines = [child.stdout.readline() for _ in range(1 + 7 * number)]
+            child.send_signal(signal.SIGKILL)
+            rest, _ = child.communicate()
+            whole = "".join(lines) + rest[: rest.rfind("\n") + 1]
+            seen += [port for port in numbers(whole) if port != 0]
+        assert header(ledger) is not None
+    named = max(set(seen), key=seen.count)
+    others = [port for port in seen if port != named]
+    assert len(others) == len(set(others)) > 1_000
+    assert command().stderr == ""
+
+
+DIE_IN_CALL = """
+import os, sys
+name, nth, part = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+real, calls = getattr(os, name), 0
+def dying(fd, *args):
+    global calls
+    calls += 1
+    if calls == nth:
+        if name == "pwrite" and part:
+            real(fd, args[0][:part], args[1])
+        os.kill(os.getpid(), 9)
+    return real(fd, *args)
+setattr(os, name, dying)
+import anyport
+anyport.find()
+anyport.find_many(2)
+"""
+
+
+@pytest.mark.parametrize("call", ["pwrite 1 0", "pwrite 1 9", "pwrite 2 0", "pwrite 2 7", "pwrite 3 5", "pwrite 4 0", "ftruncate 1 0", "ftruncate 2 0", "pread 1 0", "pread 2 0"])  # fmt: skip # noqa: E501
+def test_a_write_may_be_cut_anywhere(call: str, ledger: Path) -> None:
+    """Killed before a call, or in the middle of its bytes: the next caller finds its way, in silence."""
+    done = subprocess.run([sys.executable, "-c", DIE_IN_CALL, *call.split()], check=False)
+    assert done.returncode == -signal.SIGKILL
+    after = command("-n", "3")
+    assert (after.returncode, after.stderr) == (0, "")
+    assert len(set(numbers(after.stdout))) == 3
+    assert header(ledger) is not None
+
+
+def damaged(ledger: Path) -> Iterator[tuple[str, bytes]]:
+    whole = ledger.read_bytes()
+    first = whole[: record.SLOT]
+    yield "empty", b""
+    yield "cut in the header", whole[:9]
+    yield "cut in the records", whole[:200_000]
+    yield "noise", os.urandom(record.WHOLE)
+    yield "noise below a good header", first + os.urandom(record.WHOLE - record.SLOT)
+    yield "too long", whole + os.urandom(4096)
+    yield "another version", first[:3] + b"\x09" + whole[4:]
+    yield "before a reboot", record.pack_header(boot_word() ^ 1, 3) + whole[record.SLOT :]
+    yield "a turn that is none", record.pack_header(boot_word(), 2**32 - 1) + whole[record.SLOT :]
+
+
+def test_a_damaged_file_is_repaired_or_read_for_what_it_is(ledger: Path) -> None:
+    """In silence, for there is nothing to be done about it; answers stay distinct afterwards."""
+    anyport.find_many(3)
+    for name, content in damaged(ledger):
+        ledger.write_bytes(content)
+        done = [command() for _ in range(3)]
+        assert [each.stderr for each in done] == ["", "", ""], name
+        assert len({each.stdout for each in done}) == 3, name
+        assert header(ledger) is not None, name
+        assert python(ALONE, "300").returncode == 0, name
+
+
+def test_deleted_or_replaced_under_a_running_user(ledger: Path) -> None:
+    """The path is what counts, not the file that was opened once."""
+    first = anyport.find_many(2)
+    ledger.unlink()
+    second = anyport.find_many(2)
+    assert header(ledger) is not None
+    ledger.rename(ledger.with_name("old"))
+    anyport.find(20123)
+    assert header(ledger) is not None
+    os.replace(ledger.with_name("old"), ledger)
+    assert not set(anyport.find_many(2)) & set(second)
+    assert len(first) == len(second) == 2
+
+
+def test_deleted_while_the_pool_has_numbers(ledger: Path) -> None:
+    """A process that asks often goes on, and comes back to the new file."""
+    seen = []
+    for _ in range(20):
+        seen += [anyport.find() for _ in range(50)]
+        ledger.unlink()
+    assert len(seen) == 1_000
+    assert all(port in QUIET for port in seen)
+
+
+def test_truncated_while_it_is_used(ledger: Path) -> None:
+    """No SIGBUS: it is not mapped."""
+    code = "import anyport, os\nfor _ in range(3000):\n    anyport.find(in_='5000-5999')"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    while child.poll() is None:
+        if ledger.exists():
+            os.truncate(ledger, 0)
+    assert child.returncode == 0
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_costs_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 KiB are 15 pages of claims: then one warning a process, and distinct answers within it."""
+    with private_network(), mounted(tmp_path / "small", "size=64k"):
+        monkeypatch.setenv("ANYPORT_LEDGER", str(tmp_path / "small" / "ledger"))
+        done = python("import sys, warnings; warnings.simplefilter('default')\n" + FIND, "8000")
+        ports = numbers(done.stdout)
+        assert len(ports) == len(set(ports)) == 8000
+        assert done.stderr.count("No space left on device") == 1
+        some = [command("--in", "1024-9999") for _ in range(30)]
+        assert all(each.returncode == 0 for each in some)
+        assert any("No space left on device" in each.stderr for each in some)
+
+
+def test_a_read_only_file_system_costs_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer comes all the same."""
+    with private_network(), mounted(tmp_path / "fixed", "size=64k,ro"):
+        monkeypatch.setenv("ANYPORT_LEDGER", str(tmp_path / "fixed" / "ledger"))
+        done = command()
+        assert int(done.stdout) in QUIET
+        assert "Read-only file system" in done.stderr
+        assert "hint: " in done.stderr
+        with pytest.warns(anyport.AnyportWarning, match="Read-only"):
+            first = anyport.find_many(100)
+        assert not set(first) & set(anyport.find_many(100)), "said once, and kept apart within the process"
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "missing folder", "device"])
+def test_what_is_no_file_costs_a_warning(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never a hang, never a traceback."""
+    place = tmp_path / "odd"
+    if kind == "directory":
+        place.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(place)
+    else:
+        place = Path("/dev/null") if kind == "device" else place / "ledger"
+    monkeypatch.setenv("ANYPORT_LEDGER", str(place))
+    done = command()
+    assert int(done.stdout) in QUIET
+    assert "can't be used" in done.stderr
+    assert "ANYPORT_LEDGER" in done.stderr
+    assert done.returncode == 0
+
+
+def test_a_lock_that_is_never_released_costs_two_seconds_once(ledger: Path) -> None:
+    """A stopped process has it: nothing blocks for longer, and the next call does not wait again."""
+    command()
+    with ledger.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        begin = time.monotonic()
+        with pytest.warns(anyport.AnyportWarning, match="locked by another process for 2 s"):
+            anyport.find()
+        middle = time.monotonic()
+        anyport.find_many(2)
+        assert 2 <= middle - begin < 8
+        assert time.monotonic() - middle < 1.5
+
+
+def test_a_lock_may_be_waited_for(ledger: Path) -> None:
+    """Somebody has it for a moment: no warning."""
+    command()
+    with ledger.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        child = subprocess.Popen([COMMAND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.5)
+    out, err = child.communicate()
+    assert (child.returncode, err) == (0, "")
+    assert int(out) in QUIET
+
+
+def test_ctrl_c_is_silent(ledger: Path) -> None:
+    """130, and the lock is not needed any more."""
+    command()
+    with ledger.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        child = subprocess.Popen([COMMAND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.5)
+        child.send_signal(signal.SIGINT)
+        assert child.communicate() == ("", "")
+    assert child.returncode == 130
+
+
+def test_one_file_for_a_user_and_a_namespace_sparse_and_small() -> None:
+    """At most 1 MiB, of which hardly anything is on the disk; mode 0600 in a folder of mode 0700."""
+    uid = free_uid("sparse")
+    with private_network(), no_folders(uid):
+        assert python_as(uid, NO_VARIABLE + FIND, "1").returncode == 0
+        (path,) = Path(f"/dev/shm/anyport-{uid}").iterdir()
+        found = path.stat()
+        assert found.st_size <= 1 << 20
+        assert found.st_blocks * 512 <= 16_384
+        assert (found.st_mode & 0o7777, found.st_uid) == (0o600, uid)
+        assert path.parent.stat().st_mode & 0o7777 == 0o700
+    with private_network(), no_folders(uid):
+        assert python_as(uid, NO_VARIABLE + FIND, "1").returncode == 0
+        assert next(Path(f"/dev/shm/anyport-{uid}").iterdir()).name != path.name
+
+
+@pytest.mark.parametrize(
+    "squat", ["another user's folder", "a link", "a file", "a link in the folder", "a second name"]
+)
+def test_a_place_that_somebody_else_has_taken_is_left_to_him(squat: str) -> None:
+    """One warning, the next place, and nothing is followed or written there."""
+    uid = free_uid(squat)
+    with private_network(), no_folders(uid) as (shm, tmp):
+        if squat == "another user's folder":
+            shm.mkdir(mode=0o777)
+        elif squat == "a link":
+            shm.symlink_to(tmp)
+        elif squat == "a file":
+            shm.touch()
+        else:
+            python_as(uid, NO_VARIABLE + FIND, "1")
+            (path,) = shm.iterdir()
+            if squat == "a link in the folder":
+                path.unlink()
+                path.symlink_to("/etc/passwd")
+            else:
+                os.link(path, shm / "other")
+        done = python_as(uid, NO_VARIABLE + FIND, "50")
+        assert len(set(numbers(done.stdout))) == 50
+        assert done.stderr.count(f"the ledger can't be kept in {shm}") == 1
+        assert len(list(tmp.iterdir())) == 1
+        assert squat != "another user's folder" or list(shm.iterdir()) == []
+
+
+def test_all_places_taken_means_a_ledger_of_the_process() -> None:
+    """Distinct within it, and a warning that names the places."""
+    uid = free_uid("all")
+    with private_network(), no_folders(uid) as (shm, tmp):
+        shm.mkdir()
+        tmp.mkdir()
+        done = python_as(uid, NO_VARIABLE + FIND, "500")
+        assert len(set(numbers(done.stdout))) == 500
+        assert "there is no place for the ledger" in done.stderr
+        assert "belongs to uid 0" in done.stderr
+        assert list(shm.iterdir()) == list(tmp.iterdir()) == []
+
+
+def test_our_own_folder_is_mended() -> None:
+    """Modes that were changed are given back: it is ours."""
+    uid = free_uid("mode")
+    with private_network(), no_folders(uid) as (shm, _):
+        shm.mkdir()
+        os.chown(shm, uid, uid)
+        shm.chmod(0o500)
+        done = python_as(uid, NO_VARIABLE + FIND, "2")
+        assert done.stderr == ""
+        assert shm.stat().st_mode & 0o777 == 0o700
+
+
+def test_ledgers_of_namespaces_that_are_gone_are_removed() -> None:
+    """25 hours after the last write, when the next one is made."""
+    uid = free_uid("sweep")
+    with no_folders(uid) as (shm, _):
+        for _ in range(2):
+            with private_network():
+                python_as(uid, NO_VARIABLE + FIND, "1")
+        old, young = shm.iterdir()
+        os.utime(old, (0, time.time() - 25 * 3600 - 60))
+        os.utime(young, (0, time.time() - 24 * 3600))
+        with private_network():
+            python_as(uid, NO_VARIABLE + FIND, "1")
+        assert young.exists()
+        assert not old.exists()
+
+
+def test_two_users_share_a_file_that_both_may_write(ledger: Path) -> None:
+    """ANYPORT_LEDGER: no check of the owner, the mode as found."""
+    ledger.touch()
+    ledger.chmod(0o666)
+    for folder in [ledger.parent, *ledger.parent.parents][:-1]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    ours = numbers(python(ALONE, "400").stdout)
+    done = python_as(NOBODY, FIND, "400")
+    assert done.stderr == ""
+    theirs = numbers(done.stdout)
+    assert len({*ours, *theirs}) == 800
+    assert ledger.stat().st_mode & 0o777 == 0o666
+
+
+def test_two_pid_namespaces_share_a_file() -> None:
+    """As two containers do: a claim counts until its deadline wherever it was made."""
+    ours = numbers(python(ALONE, "400").stdout)
+    inside = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", ALONE, "400"]
+    theirs = numbers(subprocess.run(inside, capture_output=True, text=True, check=True).stdout)
+    assert len({*ours, *theirs}) == 800
+
+
+def test_a_user_who_became_another_has_another_ledger() -> None:
+    """A server that drops root after its first call."""
+    uid = free_uid("dropped")
+    code = """
+import os, sys
+del os.environ["ANYPORT_LEDGER"]
+import anyport, anyport._ledger.keeper as keeper
+anyport.find()
+(book,) = keeper._books.values()
+os.unlink(book.path)  # or it would lie about until it is 25 hours old
+anyport.find(20123)
+again = book.path
+os.setuid(int(sys.argv[1]))
+print(*anyport.find_many(3))
+print(book.path != again, file=sys.stderr)
+"""
+    with private_network(), no_folders(uid) as (shm, _):
+        done = python(code, str(uid))
+        assert (len(numbers(done.stdout)), done.stderr) == (3, "True\n")
+        assert len(list(shm.iterdir())) == 1

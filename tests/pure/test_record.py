@@ -1,0 +1,80 @@
+"""The bytes of the ledger."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anyport._candidates import QUIET
+from anyport._ledger import record
+
+NOW = 1_000_000_000
+times = st.integers(1, 2**55)
+owners = st.integers(0, 2**64 - 1)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, len(QUIET) - 1))
+def test_the_header_comes_back(boot: int, turn: int) -> None:
+    """What was packed is read again, and belongs to its boot only."""
+    data = record.pack_header(boot, turn)
+    assert len(data) == record.SLOT
+    assert record.unpack_header(data, boot) == turn
+    assert record.unpack_header(data, boot ^ 1) is None
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_a_header_or_none(data: bytes) -> None:
+    """Noise is no header, and no error."""
+    turn = record.unpack_header(data, 7)
+    assert turn is None or 0 <= turn < len(QUIET)
+
+
+def test_a_header_of_another_version_is_none_of_ours() -> None:
+    """The version is the fourth byte."""
+    data = record.pack_header(7, 3)
+    assert record.unpack_header(data[:3] + b"\x63" + data[4:], 7) is None
+
+
+@given(times, st.sampled_from([record.GIVEN, record.NAME, 77]), owners)
+def test_a_claim_lasts_until_its_deadline(deadline: int, kind: int, owner: int) -> None:
+    """A kind that is not known yet counts as claimed."""
+    data = record.pack_claim(deadline, kind, owner)
+    assert record.deadline_of(data) == deadline
+    assert record.is_claimed(data, deadline - 1)
+    assert not record.is_claimed(data, deadline)
+
+
+@given(st.binary(max_size=40), st.integers(0, 2**50), owners)
+def test_any_bytes_are_a_claim_or_not(data: bytes, now: int, name: int) -> None:
+    """Noise never raises, and hardly ever is a claim: its deadline lies too far away."""
+    if record.is_claimed(data, now, name):
+        assert now < record.deadline_of(data) <= now + record.LONGEST
+        assert record.given_at(data) >= 0
+
+
+def test_a_deadline_too_far_away_is_noise() -> None:
+    """24 hours are the longest claim there is."""
+    assert record.is_claimed(record.pack_claim(NOW + record.LONGEST, record.GIVEN, NOW), NOW)
+    assert not record.is_claimed(record.pack_claim(NOW + record.LONGEST + 1, record.GIVEN, NOW), NOW)
+
+
+def test_a_name_does_not_keep_itself_out() -> None:
+    """Its claim counts for everybody else."""
+    data = record.pack_claim(NOW + 5, record.NAME, 42)
+    assert record.is_claimed(data, NOW)
+    assert record.is_claimed(data, NOW, 43)
+    assert not record.is_claimed(data, NOW, 42)
+    assert record.is_claimed(record.pack_claim(NOW + 5, record.GIVEN, 42), NOW, 42)
+
+
+def test_nothing_and_less_are_unclaimed() -> None:
+    """A sparse file reads as zeros, a file that was cut short as nothing."""
+    assert not record.is_claimed(record.NOTHING, NOW)
+    assert not record.is_claimed(b"", NOW)
+
+
+def test_every_port_has_a_slot_of_its_own_and_none_the_header() -> None:
+    """65,535 offsets within one mebibyte; those of the quiet range in the order of turns."""
+    offsets = {record.offset(port) for port in range(1, 65536)}
+    assert len(offsets) == 65535
+    assert min(offsets) == record.SLOT
+    assert max(offsets) + record.SLOT == record.WHOLE == 1 << 20
+    assert [record.offset_of_turn(turn) for turn in (0, 1)] == [160_000, 160_016]
