@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from anyport import _pool
 from anyport._ledger import keeper, place
 
 
@@ -40,6 +41,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "ledger"
     monkeypatch.setenv(place.VARIABLE, str(path))
     yield path
+    _pool.forget()
     for book in keeper._books.values():
         book.forget_lock()
     keeper._books.clear()

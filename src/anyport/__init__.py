@@ -1,14 +1,13 @@
 """Find an unused local port, and keep it until the program that needs it has it."""
 
-__version__ = "0.1.0"
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from anyport._find import find as find
     from anyport._find import find_many as find_many
-    from anyport._occupants import Occupant as Occupant
-    from anyport._occupants import Process as Process
-    from anyport._occupants import Refusal as Refusal
+    from anyport._refusal import Occupant as Occupant
+    from anyport._refusal import Process as Process
+    from anyport._refusal import Refusal as Refusal
+    from anyport._version import __version__ as __version__
     from anyport.errors import AddressUnavailable as AddressUnavailable
     from anyport.errors import AnyportError as AnyportError
     from anyport.errors import AnyportWarning as AnyportWarning
@@ -20,11 +19,12 @@ if TYPE_CHECKING:
 
 # Loaded on first use: `import anyport` costs nothing, and the command loads only what it needs.
 _HOMES = {
+    "__version__": "_version",
     "find": "_find",
     "find_many": "_find",
-    "Occupant": "_occupants",
-    "Process": "_occupants",
-    "Refusal": "_occupants",
+    "Occupant": "_refusal",
+    "Process": "_refusal",
+    "Refusal": "_refusal",
     "AddressUnavailable": "errors",
     "AnyportError": "errors",
     "AnyportWarning": "errors",
@@ -46,6 +46,7 @@ __all__ = [
     "Refusal",
     "ResourceLimit",
     "Unsupported",
+    "__version__",
     "find",
     "find_many",
 ]

@@ -59,11 +59,6 @@ class Endpoint:
         return f"Endpoint({self.written}/{self.protocol})"
 
 
-def write_address(host: str, port: int) -> str:
-    """`127.0.0.1:80`, `[::1]:80`, `*:80`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def may_overlap(one: str, other: str) -> bool:
     """Whether sockets bound to these two addresses can be in each other's way on one port.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anyport._ledger.book import Book
-    from anyport._occupants import Refusal
+    from anyport._refusal import Refusal
     from anyport._selection import Selection
 
     Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text

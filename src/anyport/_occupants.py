@@ -2,75 +2,16 @@
 
 import os
 from errno import EACCES, EADDRINUSE
-from typing import NamedTuple
 
-from anyport._address import Endpoint, may_overlap, write_address
+from anyport._address import Endpoint, may_overlap
 from anyport._linux import sysctl
 from anyport._linux.proc import socket_owners
 from anyport._linux.sock_diag import Row, sockets
+from anyport._refusal import Occupant, Process, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-class Process(NamedTuple):
-    """A process that has a socket open: its pid and its name."""
-
-    pid: int
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.name or '?'} (pid {self.pid})"
-
-
-class Occupant(NamedTuple):
-    """A socket that has a port.
-
-    `state` is the kernel's name (LISTEN, ESTABLISHED, TIME_WAIT, ...), or BOUND for a socket that is bound and does
-    not listen.  `processes` holds those that the caller may see, which need not be all, or any.
-    """
-
-    protocol: str
-    address: str
-    port: int
-    state: str
-    uid: int
-    processes: tuple[Process, ...]
-
-    def __str__(self) -> str:
-        where = f"{self.state} on {write_address(self.address, self.port)}"
-        if self.processes:
-            return f"{where}, {', '.join(map(str, self.processes))}"
-        if self.state == "TIME_WAIT":
-            return f"{where}, left over from a connection"
-        return f"{where}, uid {self.uid}, its process can't be seen"
-
-
-class Refusal(NamedTuple):
-    """A number that was tried and refused: where, by which errno, and what has it as far as can be seen."""
-
-    port: int
-    protocol: str
-    address: str
-    errno: int
-    occupants: tuple[Occupant, ...]
-
-    @property
-    def reason(self) -> str:
-        """The cause in words."""
-        if self.errno == EADDRINUSE:
-            return f"in use: {'; '.join(map(str, self.occupants)) or 'by a socket that can not be seen'}"
-        if self.errno == EACCES:
-            first = sysctl.ip_unprivileged_port_start()
-            if self.port < first:
-                return f"not permitted: below net.ipv4.ip_unprivileged_port_start = {first}"
-            return "not permitted by a security policy of this system"
-        return f"{os.strerror(self.errno)} (errno {self.errno})"
-
-    def __str__(self) -> str:
-        return f"{self.port}/{self.protocol} is {self.reason}"
-
 
 _MANY = 8  # ports, from which on one dump of all sockets is quicker than a question for each
 
@@ -86,9 +27,21 @@ def explain(refused: "Sequence[tuple[int, Endpoint, int]]") -> "list[Refusal]":
     found = [_in_the_way(tables, port, endpoint) if errno == EADDRINUSE else [] for port, endpoint, errno in refused]
     owners = socket_owners({row.inode for rows in found for row in rows})
     return [
-        Refusal(port, endpoint.protocol, endpoint.written, errno, _occupants(rows, owners))
+        _refusal(port, endpoint, errno, _occupants(rows, owners))
         for (port, endpoint, errno), rows in zip(refused, found, strict=True)
     ]
+
+
+def _refusal(port: int, endpoint: Endpoint, errno: int, occupants: "tuple[Occupant, ...]") -> Refusal:
+    if errno == EADDRINUSE:
+        reason = f"in use: {'; '.join(map(str, occupants)) or 'by a socket that can not be seen'}"
+    elif errno == EACCES and port < (first := sysctl.ip_unprivileged_port_start()):
+        reason = f"not permitted: below net.ipv4.ip_unprivileged_port_start = {first}"
+    elif errno == EACCES:
+        reason = "not permitted by a security policy of this system"
+    else:
+        reason = f"refused: {os.strerror(errno)} (errno {errno})"
+    return Refusal(port, endpoint.protocol, endpoint.written, errno, reason, occupants)
 
 
 def _rows(protocol: str, port: int) -> "dict[int, list[Row]]":

@@ -82,9 +82,10 @@ def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str],
     return _pool
 
 
-def _after_fork() -> None:
+def forget() -> None:
+    """Reserve anew: after a fork the numbers are the parent's."""
     global _pool
     _pool = _Pool(b"", [], 0)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=forget)

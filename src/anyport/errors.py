@@ -11,7 +11,7 @@ TYPE_CHECKING = False  # the name is what type checkers look for; importing typi
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anyport._occupants import Refusal
+    from anyport._refusal import Refusal
 
 
 class AnyportError(Exception):

@@ -3,7 +3,7 @@
 import pytest
 
 from anyport import AddressUnavailable
-from anyport._address import AF_INET, AF_INET6, TCP, UDP, endpoints, may_overlap, write_address
+from anyport._address import AF_INET, AF_INET6, TCP, UDP, endpoints, may_overlap
 
 
 def test_no_host_means_everywhere_dual_stack() -> None:
@@ -47,9 +47,3 @@ def test_a_host_that_means_nothing_is_named(host: str) -> None:
 def test_which_addresses_can_be_in_each_others_way(one: str, other: str, *, expected: bool) -> None:
     """The overlap table, the same both ways round."""
     assert may_overlap(one, other) is may_overlap(other, one) is expected
-
-
-def test_addresses_are_written_so_that_they_can_be_pasted() -> None:
-    """IPv6 in brackets."""
-    assert write_address("::1", 80) == "[::1]:80"
-    assert write_address("127.0.0.1", 80) == "127.0.0.1:80"

@@ -8,7 +8,7 @@ from anyport.errors import AnyportError, InvalidSelection, NoUnusedPort
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from anyport._answer import Answer
-    from anyport._occupants import Refusal
+    from anyport._refusal import Refusal
 
 DONE, NOTHING_THERE, USAGE, INTERRUPTED = 0, 1, 2, 130
 _MOST = 12  # refusals that a message lists
@@ -92,7 +92,7 @@ def _facts(refusal: "Refusal") -> "dict[str, object]":
         {**each._asdict(), "processes": [process._asdict() for process in each.processes]}
         for each in refusal.occupants
     ]  # fmt: skip
-    return {**refusal._asdict(), "reason": refusal.reason, "occupants": occupants}
+    return {**refusal._asdict(), "occupants": occupants}
 
 
 def _json(facts: "dict[str, object]") -> str:

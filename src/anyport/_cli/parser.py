@@ -3,8 +3,8 @@
 import argparse
 import os
 
-from anyport import __version__
 from anyport._selection import KEEP, Selection, variable
+from anyport._version import __version__
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False

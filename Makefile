@@ -1,0 +1,57 @@
+# make demo: the main job before your eyes.  make test: everything is checked.  make test-all: on every Python found.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# command:Debian package that has it, for the tests that run real programs
+PROGRAMS = ssh:openssh-client sshd:openssh-server ss:iproute2 git:git unshare:util-linux mount:mount
+
+.PHONY: demo test test-all lint unit docs bench programs clean
+.DELETE_ON_ERROR:
+
+demo: $(BIN)/python
+	@$(BIN)/python -m pip install --quiet .
+	@ANYPORT=$(BIN)/anyport PYTHON=$(BIN)/python sh docs/demo.sh
+
+test: programs lint unit
+
+lint: $(BIN)/.tools
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+# The wheel is tested, not the checkout.
+unit: $(BIN)/.tools
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps .
+	$(BIN)/python -m pytest -n auto $(TESTS)
+
+test-all: programs lint
+	@for python in $$(sh tests/interpreters.sh); do \
+		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		echo "== Python $$version"; \
+		$(MAKE) --no-print-directory unit PYTHON=$$python VENV=.venv-$$version || exit 1; \
+	done
+
+docs: $(BIN)/.tools
+	$(BIN)/python docs/generate.py
+
+bench: $(BIN)/python
+	$(BIN)/python bench/run.py
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: anyport needs Python 3.11 or later; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh tests/packages.sh python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(BIN)/.tools: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --group lint --group test .
+	@touch $@
+
+programs:
+	@sh tests/packages.sh $(PROGRAMS)
+
+clean:
+	rm -rf .venv .venv-* bench/.venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,153 @@
+"""The main job on real programs: sshd on loopback, and `ssh -N -D` on a port that anyport found."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anyport._clock import pauses
+from anyport._linux import proc, sock_diag
+from support import anyport, listening, needs, needs_root, private_network
+
+CONFIG = """
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/key.pub
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+"""
+
+
+def listens(port: int, pid: int) -> set[str]:
+    """The addresses on which this very process listens, seen in the socket table."""
+    rows = [row for row in sock_diag.sockets("tcp", port) if row.state == "LISTEN"]
+    owners = proc.socket_owners({row.inode for row in rows})
+    return {row.address for row in rows if any(owner == pid for owner, _ in owners.get(row.inode, ()))}
+
+
+def wait_until_it_listens(port: int, process: "subprocess.Popen[str]", addresses: int = 1) -> None:
+    for _ in pauses(20):
+        if len(listens(port, process.pid)) >= addresses:
+            return
+        assert process.poll() is None, process.communicate()
+    pytest.fail(f"port {port} has no listener of pid {process.pid}")
+
+
+@contextlib.contextmanager
+def running(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@pytest.fixture
+def bastion() -> Iterator[list[str]]:
+    """A real sshd on a found port of loopback: the ssh command that reaches it."""
+    needs_root()
+    ssh, sshd, keygen = needs("ssh"), needs("sshd"), needs("ssh-keygen")
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # privilege separation; Debian's init script makes it
+    folder = Path("/tmp", f"anyport-sshd-{os.getpid()}")  # sshd's user must be able to reach the key
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    with private_network():
+        for name in ("host_key", "key"):
+            subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+        port = int(anyport("--in", "2200-2299").stdout)
+        (folder / "sshd_config").write_text(CONFIG.format(port=port, folder=folder))
+        with running([sshd, "-D", "-e", "-f", str(folder / "sshd_config")]) as process:
+            wait_until_it_listens(port, process)
+            yield [
+                ssh, "-F", "none", "-i", str(folder / "key"), "-p", str(port), "-o", "StrictHostKeyChecking=no",
+                "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "root@127.0.0.1",
+            ]  # fmt: skip
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def echo_server() -> Iterator[int]:
+    """Something to reach through the tunnel: sends back the first bytes it gets, in capitals."""
+    with listening("127.0.0.1", 0) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.sendall(connection.recv(100).upper())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def through_socks(host: str, port: int, target: int) -> bytes:
+    """Ask a SOCKS5 proxy (RFC 1928) for a connection to a port of its loopback, and talk over it."""
+    with socket.create_connection((host, port), timeout=20) as sock:
+        sock.sendall(b"\x05\x01\x00")
+        assert sock.recv(2) == b"\x05\x00"
+        sock.sendall(b"\x05\x01\x00\x01" + socket.inet_aton("127.0.0.1") + target.to_bytes(2, "big"))
+        assert sock.recv(10)[:2] == b"\x05\x00"
+        sock.sendall(b"over the tunnel")
+        return sock.recv(100)
+
+
+@pytest.mark.parametrize("question", [[], ["--in", "7002-7011"], ["--from", "1080"]])
+def test_a_socks_proxy_runs_on_a_found_port(bastion: list[str], question: list[str]) -> None:
+    """`ssh -N -D $(anyport)`: ssh itself listens on both loopbacks, and bytes pass."""
+    port = int(anyport(*question).stdout)
+    command = [*bastion[:-1], "-N", "-D", str(port), "-o", "ExitOnForwardFailure=yes", bastion[-1]]
+    with echo_server() as target, running(command) as ssh:
+        wait_until_it_listens(port, ssh, addresses=2)
+        assert listens(port, ssh.pid) == {"127.0.0.1", "::1"}
+        for host in ("127.0.0.1", "::1"):
+            assert through_socks(host, port, target) == b"OVER THE TUNNEL"
+
+
+def test_three_tunnels_at_once_from_one_list(bastion: list[str]) -> None:
+    """The old shell function's list of ten; each tunnel gets a port of its own."""
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(echo_server())
+        ports = [int(anyport("--in", "7002-7011").stdout) for _ in range(3)]
+        assert len(set(ports)) == 3
+        tunnels = [stack.enter_context(running([*bastion[:-1], "-N", "-D", str(port), bastion[-1]])) for port in ports]
+        for port, ssh in zip(ports, tunnels, strict=True):
+            wait_until_it_listens(port, ssh, addresses=2)
+            assert through_socks("127.0.0.1", port, target) == b"OVER THE TUNNEL"
+        refused = anyport("--only", str(ports[0]))
+        assert f"ssh (pid {tunnels[0].pid})" in refused.stderr
+
+
+def test_a_port_that_ssh_would_get_only_half_is_not_called_unused(bastion: list[str]) -> None:
+    """With ::1 taken ssh stays up on 127.0.0.1 and says nothing, even with ExitOnForwardFailure; anyport sees it."""
+    with listening("::1", 7002):
+        command = [*bastion[:-1], "-N", "-D", "7002", "-o", "ExitOnForwardFailure=yes", bastion[-1]]
+        with running(command) as ssh:
+            wait_until_it_listens(7002, ssh)
+            assert listens(7002, ssh.pid) == {"127.0.0.1"}
+        assert anyport("--in", "7002-7003").stdout == "7003\n"
+
+
+def test_only_22_while_sshd_has_it_names_sshd(bastion: list[str]) -> None:
+    """State and process, exit 1."""
+    port = bastion[bastion.index("-p") + 1]
+    refused = anyport("--only", port)
+    assert refused.returncode == 1
+    assert f"{port}/tcp is in use: LISTEN on 127.0.0.1:{port}, sshd (pid " in refused.stderr

@@ -1,0 +1,147 @@
+"""The house checks itself: reading order, public names, start-up budget, sizes, documents."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import anyport
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "anyport"
+
+# Bottom to top: a module imports only what stands above it here.  CONTRIBUTING.md says what each is for.
+READING_ORDER = [
+    "_version", "_refusal", "errors", "_ports", "_clock", "_address",
+    "_linux", "_linux.socket", "_linux.sysctl", "_linux.netlink", "_linux.sock_diag", "_linux.proc",
+    "_candidates", "_names", "_selection", "_probe", "_occupants",
+    "_ledger", "_ledger.record", "_ledger.place", "_ledger.book", "_ledger.keeper", "_ledger.turns",
+    "_choice", "_answer", "_pool", "_find",
+    "_cli", "_cli.output", "_cli.parser",
+    "__init__", "__main__",
+]  # fmt: skip
+
+
+def modules() -> dict[str, Path]:
+    found = {
+        path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): path for path in SOURCE.rglob("*.py")
+    }
+    return {name.removesuffix(".__init__"): path for name, path in found.items()}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of the package that a file imports, inside functions and for type checkers too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "anyport":
+            base = node.module.removeprefix("anyport").removeprefix(".")
+            below = {f"{base}.{alias.name}".lstrip(".") for alias in node.names} & set(READING_ORDER)
+            names |= below or {base or "__init__"}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.removeprefix("anyport.") for alias in node.names if alias.name.startswith("anyport.")}
+    return names
+
+
+def test_the_reading_order_names_every_module_once() -> None:
+    """And no other."""
+    assert sorted(READING_ORDER) == sorted(modules())
+
+
+@pytest.mark.parametrize("name", READING_ORDER)
+def test_a_module_imports_only_what_stands_above_it(name: str) -> None:
+    """So there is no cycle, and the code can be read from the first file to the last."""
+    above = set(READING_ORDER[: READING_ORDER.index(name)])
+    assert imports(modules()[name]) <= above
+
+
+def test_contributing_lists_the_modules_in_that_order() -> None:
+    """The list that people read is the list that is checked."""
+    listed = re.findall(
+        r"^\d*\.? ?[-*]? ?`((?:_\w+|errors)(?:/\w+)?)\.py`", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+    )
+    expected = [name for name in READING_ORDER if name not in ("_linux", "_ledger", "_cli")]
+    assert [name.replace("/", ".") for name in listed] == expected
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.name)
+def test_files_stay_short_and_say_what_they_are(path: Path) -> None:
+    """At most 270 lines, and a docstring that begins with one sentence."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 270
+    assert (ast.get_docstring(ast.parse(text)) or "").split("\n")[0].rstrip(":")
+
+
+def test_functions_are_short() -> None:
+    """Half of them at most 10 lines of code, none more than 40 (docstrings and signatures apart)."""
+    lengths = {}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lengths[f"{name}.{node.name}"] = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+    assert sorted(lengths.values())[len(lengths) // 2] <= 10
+    assert {name: length for name, length in lengths.items() if length > 40} == {}
+
+
+def test_public_names_are_listed_and_documented() -> None:
+    """Each can be had, has a docstring, and `dir` shows it."""
+    assert sorted(anyport.__all__) == sorted(anyport._HOMES) == sorted(dir(anyport))
+    for name in anyport.__all__:
+        value = getattr(anyport, name)
+        assert getattr(anyport, name) is value, "a module took the place of a name"
+        assert name == "__version__" or value.__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        anyport.nothing  # noqa: B018
+
+
+LOADED = """
+import sys
+before = set(sys.modules)
+sys.argv = ["anyport", *sys.argv[1:]]
+from anyport.__main__ import run
+run(sys.argv[1:])
+print(*sorted(set(sys.modules) - before), file=sys.stderr)
+"""
+# Modules of the standard library that each form may import, besides those that are there at start.
+PLAIN = {"_socket", "_struct", "errno", "fcntl", "struct", "itertools", "_operator"}
+WITH_OPTIONS = PLAIN | {
+    "argparse", "re", "re._casefix", "re._compiler", "re._constants", "re._parser", "_sre", "enum", "types",
+    "operator", "keyword", "reprlib", "_collections", "collections", "functools", "_functools", "copyreg",
+    "gettext", "locale", "_locale", "collections.abc", "_typing", "warnings",
+}  # fmt: skip
+FORMS = [
+    ("", PLAIN), ("8080", PLAIN), ("8080 8081", PLAIN), ("--from 1080", WITH_OPTIONS), ("--ephemeral", WITH_OPTIONS),
+    ("--name web", WITH_OPTIONS | {"_blake2"}), ("--in 7002-7011", WITH_OPTIONS),
+    ("--json", WITH_OPTIONS | {"json", "json.decoder", "json.encoder", "json.scanner", "_json"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "allowed"), FORMS)
+def test_start_up_imports_only_what_it_needs(line: str, allowed: set[str]) -> None:
+    """A list for each form: what is not on it costs every user milliseconds at every start."""
+    command = [sys.executable, "-I", "-c", LOADED, *line.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stderr.splitlines()[-1].split() if not name.startswith("anyport")}
+    assert loaded - allowed == set()
+
+
+def test_importing_the_package_loads_nothing_but_itself() -> None:
+    """Names are loaded on first use."""
+    code = "import sys; before = set(sys.modules); import anyport; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["anyport"]
+
+
+def test_changelog_entries_link_their_cause() -> None:
+    """An issue for every bullet."""
+    bullets = re.findall(r"^- (?:.|\n(?!\n|-|#))*", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert bullets
+    assert [bullet for bullet in bullets if not re.search(r"\(issue \d+\)", bullet)] == []
+
+
+def test_the_wheel_has_types() -> None:
+    """`py.typed` is there, so type checkers read the annotations."""
+    assert (Path(anyport.__file__).parent / "py.typed").exists()
