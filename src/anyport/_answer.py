@@ -58,7 +58,8 @@ def _choose_and_claim(choice: Choice, tell: "Tell") -> bool:
     try:
         return _under_lock(choice, book)
     except LedgerError as error:
-        return _under_lock(choice, keeper.replacement(book, str(error), error.hint, warn))
+        spare = keeper.replacement(choice.namespace, book, error, warn)
+        return _under_lock(choice, spare) if spare else choice.make(None)
 
 
 def _under_lock(choice: Choice, book: "Book") -> bool:

@@ -76,7 +76,7 @@ def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str],
         finally:
             book.release()
     except LedgerError as error:
-        keeper.replacement(book, str(error), error.hint, warn)
+        keeper.replacement(namespace, book, error, warn)
         raise
     _pool = _Pool(cookie, ports, size)
     return _pool

@@ -347,6 +347,38 @@ def test_two_pid_namespaces_share_a_file() -> None:
     assert len({*ours, *theirs}) == 800
 
 
+def test_a_process_that_visits_many_namespaces_keeps_few_ledgers_open() -> None:
+    """Their files are closed again."""
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(40):
+        with private_network():
+            anyport.find()
+    assert len(os.listdir("/proc/self/fd")) <= before + 16
+
+
+def test_without_any_place_for_claims_there_is_still_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even memory: a sandbox that knows no memfd_create."""
+
+    def refused(*_args: object) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setenv("ANYPORT_LEDGER", "/proc/nowhere")
+    monkeypatch.setattr(os, "memfd_create", refused)
+    with pytest.warns(anyport.AnyportWarning, match="can't be used"):
+        assert anyport.find() in QUIET
+    assert anyport.find(in_="20123-20124") in (20123, 20124)
+
+
+def test_a_relative_path_means_where_it_was_first_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may change its current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANYPORT_LEDGER", "mine")
+    first = anyport.find_many(2)
+    monkeypatch.chdir("/")
+    assert not set(anyport.find_many(2)) & set(first)
+    assert not Path("/mine").exists()
+
+
 def test_a_user_who_became_another_has_another_ledger() -> None:
     """A server that drops root after its first call."""
     uid = free_uid("dropped")

@@ -127,6 +127,9 @@ class Book:
         self._mutex = _thread.allocate_lock()
         self._close()
 
+    def __del__(self) -> None:
+        self._close()
+
     def _write(self, data: bytes, at: int) -> None:
         try:
             _write_all(self._fd, data, at)

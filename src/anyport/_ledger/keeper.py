@@ -5,6 +5,7 @@ import time
 
 from anyport._ledger import place
 from anyport._ledger.book import Book, boot_word, new_header
+from anyport.errors import LedgerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     Warn = Callable[[str, str], None]
 
+_MOST = 16  # ledgers open at a time, in a process that goes from one network namespace to the next
 _AGAIN = 60.0  # seconds after which a ledger that failed is tried again
 
 _books: "dict[tuple[int, str | None], Book]" = {}
@@ -27,31 +29,53 @@ def book(namespace: int, warn: "Warn") -> Book:
     key = (namespace, os.environ.get(place.VARIABLE))
     found = _books.get(key)
     if found is None or (_replaced and time.monotonic() > _replaced.get(key, float("inf"))):
+        if len(_books) >= _MOST:
+            _books.pop(next(iter(_books)), None)  # closed when nobody uses it any more
         found = _books[key] = Book(lambda: place.open_ledger(namespace, _once(warn)))
         _replaced.pop(key, None)
     return found
 
 
-def replacement(broken: Book, message: str, hint: str, warn: "Warn") -> Book:
-    """Put a ledger of this process, which its forks share, in the place of a broken one for a minute."""
-    _once(warn)(f"{message}; only this process and its forks know the ports given out now", hint)
-    for key, each in _books.items():
-        if each is broken:
-            _replaced[key] = time.monotonic() + _AGAIN
-            _books[key] = Book(_in_memory(broken))
-            return _books[key]
-    return Book(_in_memory(broken))
+def replacement(namespace: int, broken: Book, error: LedgerError, warn: "Warn") -> "Book | None":
+    """Put a ledger of this process, which its forks share, in the place of a broken one for a minute.
+
+    None where not even that can be had: then nothing is known of claims.
+    """
+    key = (namespace, os.environ.get(place.VARIABLE))
+    current = _books.get(key)
+    if current is not None and current is not broken:
+        return current  # another thread has done it
+    _once(warn)(f"{error}; only this process and its forks know the ports given out now", error.hint)
+    try:
+        memory = _Memory(broken.readable())
+    except OSError:
+        return None
+    _replaced[key] = time.monotonic() + _AGAIN
+    _books[key] = Book(memory.open)
+    return _books[key]
 
 
-def _in_memory(broken: Book) -> "Callable[[], tuple[int, str]]":
-    anchor = os.memfd_create("anyport-ledger", os.MFD_CLOEXEC)
-    path = f"/proc/self/fd/{anchor}"
-    # What is known of claims stays known.  The header is new, or all processes that can't write to the real ledger
-    # would go on from the same turn.
-    os.pwrite(anchor, broken.readable(), 0)
-    os.pwrite(anchor, new_header(boot_word()), 0)
-    # Opened by its path, so that a forked child gets an open file, and with it a flock, of its own.
-    return lambda: (os.open(path, os.O_RDWR | os.O_CLOEXEC), path)
+class _Memory:
+    """A ledger's file that has no place but this process.
+
+    It is opened by its path in /proc, so that a forked child gets an open file, and with it a flock, of its own.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._fd = -1
+        self._fd = os.memfd_create("anyport-ledger", os.MFD_CLOEXEC)
+        # What is known of claims stays known.  The header is new, or all processes that can't write to the real ledger
+        # would go on from the same turn.
+        os.pwrite(self._fd, content, 0)
+        os.pwrite(self._fd, new_header(boot_word()), 0)
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def open(self) -> "tuple[int, str]":
+        path = f"/proc/self/fd/{self._fd}"
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC), path
 
 
 def _once(warn: "Warn") -> "Warn":

@@ -35,7 +35,8 @@ def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str]":
     """
     shared = os.environ.get(VARIABLE)
     if shared:
-        return _open_shared(shared), shared
+        path = os.path.abspath(shared)  # the current folder may be another one when the path is looked at again
+        return _open_shared(path), path
     failures: list[str] = []
     for folder in _folders(os.geteuid()):
         try:
