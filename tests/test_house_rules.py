@@ -19,7 +19,7 @@ READING_ORDER = [
     "_linux", "_linux.socket", "_linux.sysctl", "_linux.netlink", "_linux.sock_diag", "_linux.proc",
     "_candidates", "_names", "_selection", "_probe", "_occupants",
     "_ledger", "_ledger.record", "_ledger.place", "_ledger.book", "_ledger.keeper", "_ledger.turns",
-    "_choice", "_answer", "_pool", "_find",
+    "_choice", "_messages", "_answer", "_pool", "_find",
     "_cli", "_cli.output", "_cli.parser",
     "__init__", "__main__",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Find an unused local port, and keep it until the program that needs it has it."""
+"""Find an unused local port: probed by a real bind, and kept apart from what other callers are given."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'anyport' has no attribute {name!r}")
     from importlib import import_module
 
+    from anyport.errors import require_linux
+
+    if home == "_find":
+        require_linux()
     value = globals()[name] = getattr(import_module(f"anyport.{home}"), name)
     return value
 

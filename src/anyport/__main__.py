@@ -25,10 +25,11 @@ def main() -> "NoReturn":
 def run(args: "Sequence[str]") -> int:
     """Run the command with these arguments; the exit status."""
     from anyport._cli import output
-    from anyport.errors import AnyportError, ResourceLimit
+    from anyport.errors import AnyportError, ResourceLimit, require_linux
 
     command = None
     try:
+        require_linux()
         output.check()
         if all(arg.isascii() and arg.isdecimal() for arg in args):
             from anyport._selection import Selection

@@ -6,7 +6,7 @@ from anyport._ports import BAD_PORTS, LAST, SERVICES, PortSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from anyport._linux.sysctl import PortSettings
 
@@ -88,9 +88,28 @@ def in_order_of_name(digest: bytes, is_ephemeral: "Callable[[int], bool]", offer
                 yield port
 
 
-def blocks(starts: "Iterable[int]", length: int, member: "Callable[[int], bool]") -> "Iterator[range]":
-    """The runs of `length` numbers that begin at each start and have only members."""
-    for start in starts:
-        block = range(start, start + length)
-        if block[-1] <= LAST and all(map(member, block[1:])):
-            yield block
+def starts_of(numbers: "Iterable[int]", length: int) -> "list[int]":
+    """The numbers that begin `length` consecutive ones of the set, in descending order."""
+    run: dict[int, int] = {}
+    for port in sorted(numbers, reverse=True):
+        run[port] = run.get(port + 1, 0) + 1
+    return [port for port, longest in run.items() if longest >= length]
+
+
+def by_newest(starts: "Iterable[int]", length: int, ages: "Mapping[int, int]") -> "list[int]":
+    """The starts of blocks by the time at which the newest claim in each was made, the oldest first."""
+    from collections import deque
+
+    newest: dict[int, int] = {}
+    window: deque[int] = deque()  # ports below which no newer claim lies in the block, newest last
+    last = LAST + 2
+    for start in sorted(starts, reverse=True):
+        for port in range(min(start + length, last) - 1, start - 1, -1):
+            while window and ages.get(window[0], 0) <= ages.get(port, 0):
+                window.popleft()
+            window.appendleft(port)
+        last = start
+        while window[-1] >= start + length:
+            window.pop()
+        newest[start] = ages.get(window[-1], 0)
+    return sorted(newest, key=lambda start: (newest[start], start))

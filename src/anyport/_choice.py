@@ -5,8 +5,8 @@ from errno import EADDRINUSE
 from itertools import chain
 
 from anyport._address import endpoints
-from anyport._candidates import QUIET, Offer, ascending, blocks, in_order_of_name, out_of, shuffled
-from anyport._ledger.record import NOTHING, WHOLE, given_at, is_claimed, record_in
+from anyport._candidates import QUIET, Offer, ascending, by_newest, in_order_of_name, out_of, shuffled, starts_of
+from anyport._ledger.record import NOTHING, WHOLE, claims_in, is_claimed, name_of, record_in
 from anyport._ledger.turns import by_turn, unclaimed_first
 from anyport._linux.sysctl import port_settings
 from anyport._ports import LAST
@@ -32,8 +32,9 @@ _KEPT = 64  # sockets kept open, after which the ledger is asked for an unclaime
 class Choice:
     """A selection on its way to an answer.
 
-    `chosen` maps each port to (its old record, the name it is claimed for or 0), `refused` each number that was tried
-    in vain to the endpoint and errno, `expected` the own number of each name to the name; `now` is the ledger's time.
+    `chosen` maps each port to its old record and the name it is claimed for (or 0), `tried` each number that was probed
+    to None, or to the endpoint and errno of the refusal.  `expected` maps the own number of each name to the name, and
+    `now` is the ledger's time.
     """
 
     def __init__(self, selection: "Selection") -> None:
@@ -43,14 +44,14 @@ class Choice:
         self.settings = port_settings(self.namespace)
         self.offer = _offer(self.settings, selection)
         self.chosen: dict[int, tuple[bytes, int]] = {}
-        self.refused: dict[int, tuple[Endpoint, int]] = {}
+        self.tried: dict[int, tuple[Endpoint, int] | None] = {}
         self.expected: dict[int, str] = {}
         self.now = 0
 
     def make(self, book: "Book | None") -> bool:
         """Choose as many unused ports as were asked for, or say False; without a book nothing is known of claims."""
         self.chosen.clear()
-        self.refused.clear()
+        self.tried.clear()
         self.now = book.now if book else 0
         selection, count = self.selection, self.selection.count
         if selection.contiguous:
@@ -64,6 +65,15 @@ class Choice:
                 self._add(self._from_base(book), count)
         return len(self.chosen) == count
 
+    @property
+    def refused(self) -> "dict[int, tuple[Endpoint, int]]":
+        """The numbers that were probed in vain."""
+        return {port: refusal for port, refusal in self.tried.items() if refusal}
+
+    def name_kept(self, port: int, record: bytes) -> int:
+        """The name that a number is still claimed for (or 0) if it was named outright: most likely by the same user."""
+        return name_of(record) if port in self.selection.preferred and is_claimed(record, self.now) else 0
+
     def _add(self, offered: "Offered", most: int, *, name: int = 0, leftovers: bool = False) -> None:
         if len(self.chosen) < most:
             for port, record in offered:
@@ -73,12 +83,9 @@ class Choice:
                         return
 
     def _is_unused(self, port: int, *, leftovers: bool = False) -> bool:
-        if port in self.refused:
-            return False
-        refused = self.probe.refusal(port, leftovers=leftovers)
-        if refused:
-            self.refused[port] = refused
-        return not refused
+        if port not in self.tried:
+            self.tried[port] = self.probe.refusal(port, leftovers=leftovers)
+        return self.tried[port] is None
 
     def _named_outright(self, book: "Book | None") -> "Offered":
         for port in self.selection.preferred:
@@ -115,7 +122,7 @@ class Choice:
                 sock, port = self.probe.draw()
                 draws += 1
                 record = book.record(port) if book else NOTHING
-                usable = port not in self.chosen and port not in self.refused and self.offer.allows(port)
+                usable = port not in self.chosen and port not in self.tried and self.offer.allows(port)
                 if usable and not (book and is_claimed(record, book.now)):
                     sock.close()
                     yield port, record
@@ -155,43 +162,35 @@ class Choice:
             self._add(offered, len(self.chosen) + each, name=owner, leftovers=not selection.strict)
 
     def _choose_block(self, book: "Book | None") -> None:
-        """Consecutive numbers: the first block that is unused and unclaimed, else the one given out longest ago."""
-        selection, slots = self.selection, book.records() if book else bytes(WHOLE)
-        claimed: list[tuple[int, int, range, list[bytes]]] = []
-        for block in self._blocks():
-            records = [record_in(slots, port) for port in block]
-            ages = [given_at(record) for record in records if book and is_claimed(record, book.now)]
-            if ages and block[0] not in selection.preferred:
-                claimed.append((max(ages), block[0], block, records))
-            elif self._add_block(block, records):
+        """Consecutive numbers: an unused and unclaimed block, else the one in which nothing was given out lately."""
+        selection, count = self.selection, self.selection.count
+        slots = book.records() if book else bytes(WHOLE)
+        ages = claims_in(slots, self.now)
+        members: set[int] = set() if selection.only else self._block_members()
+        starts = starts_of(members - ages.keys(), count)
+        unclaimed = shuffled(starts) if self._is_random() else reversed(starts)
+        claimed = iter(by_newest(starts_of(members, count), count, ages) if ages else ())
+        for start in chain(self._preferred_starts(), unclaimed, claimed):
+            block = range(start, start + count)
+            if all(self._is_unused(port) for port in block):
+                self.chosen.update((port, (record_in(slots, port), 0)) for port in block)
                 return
-        for _, _, block, records in sorted(claimed, key=lambda each: each[:2]):
-            if self._add_block(block, records):
-                return
 
-    def _blocks(self) -> "Iterator[range]":
-        selection, offer, count = self.selection, self.offer, self.selection.count
-        if selection.preferred:
-            yield from blocks(selection.preferred, count, offer.allows)
-        if selection.only:
-            return
-        if selection.base == "quiet":
-            numbers = list(filter(offer.is_quiet, QUIET)) or list(filter(self._is_drawn, range(1, LAST + 1)))
-            yield from blocks(shuffled(list(numbers)), count, set(numbers).__contains__)
-        elif selection.ports:
-            members = set(out_of(selection.ports, offer))
-            yield from blocks(self._candidates(), count, members.__contains__)
-        else:
-            yield from blocks(self._candidates(), count, offer.allows)
+    def _preferred_starts(self) -> "Iterator[int]":
+        for start in self.selection.preferred:
+            rest = range(start + 1, start + self.selection.count)
+            if self.offer.allows(start, named=True) and start + len(rest) <= LAST and all(map(self.offer.allows, rest)):
+                yield start
 
-    def _is_drawn(self, port: int) -> bool:
-        return self.settings.is_ephemeral(port) and self.offer.allows(port)
+    def _block_members(self) -> "set[int]":
+        if self.selection.base != "quiet":
+            return set(self._candidates())
+        settings = self.settings
+        quiet = filter(self.offer.is_quiet, QUIET)
+        return set(quiet) or set(filter(self.offer.allows, range(settings.low, settings.high + 1)))
 
-    def _add_block(self, block: range, records: "list[bytes]") -> bool:
-        if not all(self._is_unused(port) for port in block):
-            return False
-        self.chosen.update((port, (record, 0)) for port, record in zip(block, records, strict=True))
-        return True
+    def _is_random(self) -> bool:
+        return self.selection.start is None and self.selection.order == "random"
 
 
 def _steered(book: "Book | None", candidates: "Iterable[int]", name: int = 0) -> "Offered":

@@ -117,9 +117,14 @@ def find_many(  # noqa: PLR0913
 
 def _warn(kind: str, message: str, hint: str) -> None:
     if kind == "warning":
+        import sys
         import warnings
 
-        warnings.warn(f"{message} ({hint})" if hint else message, AnyportWarning, stacklevel=4)
+        # warnings.warn can skip a package's own frames only from Python 3.12 on.
+        level, frame = 1, sys._getframe()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        while frame.f_back and frame.f_globals.get("__name__", "").startswith("anyport."):
+            level, frame = level + 1, frame.f_back
+        warnings.warn(f"{message} ({hint})" if hint else message, AnyportWarning, stacklevel=level)
 
 
 def _warn_of_ledger(message: str, hint: str) -> None:

@@ -109,6 +109,8 @@ def _parse_part(part: str, whole: str) -> range:
     if not part.strip():
         raise InvalidSelection(f"{whole!r} has an empty place in its list of ports", hint=_LIST_HINT)
     first, dash, last = part.strip().partition("-")
+    if dash and not last.strip():
+        raise InvalidSelection(f"the range {part.strip()} has no end", hint=_LIST_HINT)
     if not dash or not first:  # "-5" is a negative number, not a range
         port = check_port(part)
         return range(port, port + 1)

@@ -5,7 +5,7 @@ unused, and bind(0) searches only half of the ephemeral range.  The one exceptio
 """
 
 import _socket
-from errno import EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT
+from errno import EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL
 
 from anyport._address import AF_INET, AF_INET6, TCP, Endpoint, may_overlap
 from anyport._linux.socket import netns_cookie
@@ -145,16 +145,22 @@ class Probe:
         elif missing.optional and sum(other.kind == missing.kind for other in self.endpoints) > 1:
             rest = []
         else:
-            why = "no address of this machine, or IPv6 is switched off" if ":" in missing.host else "no address of it"
             raise AddressUnavailable(
                 f"{missing.host} can't be bound on this machine: {error.strerror} (errno {error.errno})",
-                hint=f"it is {why}: `ip addr` lists those that are",
+                hint=_where_to_look(missing, error),
                 errno=error.errno,
             ) from None
         index = self.endpoints.index(missing)
         self.endpoints = (*self.endpoints[:index], *rest, *self.endpoints[index + 1 :])
 
 
+def _where_to_look(missing: Endpoint, error: OSError) -> str:
+    if error.errno == EINVAL:
+        return f"a link-local address needs its interface: {missing.host}%eth0"
+    return f"`ip addr` lists this machine's addresses{'; IPv6 may be switched off' if ':' in missing.host else ''}"
+
+
 def _raise_if_absent(endpoint: Endpoint, error: OSError) -> None:
-    if error.errno in (EADDRNOTAVAIL, EAFNOSUPPORT):
+    # EINVAL: a link-local IPv6 address without the interface it belongs to (ipv6(7)).
+    if error.errno in (EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL):
         raise _Absent(endpoint, error) from None

@@ -83,7 +83,7 @@ class Selection:
             raise InvalidSelection(f"{self.count} ports out of {most}: there are too few to choose from")
         if self.contiguous and self.base in ("ephemeral", "name"):
             raise InvalidSelection(
-                "--contiguous needs a range to look in: it goes with numbers, --from and --in only",
+                "--contiguous does not go with --ephemeral, --name and --here, which give single numbers",
                 hint="anyport --in 40000-49999 --contiguous -n 3",
             )
         if self.preferred and self.labels and self.base == "name":
@@ -143,7 +143,7 @@ def _check_labels(labels: "str | Iterable[str] | None") -> "tuple[str, ...]":
 def _check_hosts(host: "str | Iterable[str] | None") -> "tuple[str, ...]":
     if host is None:
         return ()
-    hosts = (host,) if isinstance(host, str) else tuple(host)
+    hosts = (host,) if isinstance(host, (str, bytes)) else tuple(host)
     for each in hosts:
         if not isinstance(each, str) or not each.strip() or "\0" in each:
             raise InvalidSelection(f"{each!r} is no host", hint="name one such as 127.0.0.1, ::1 or localhost")

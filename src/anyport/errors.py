@@ -5,6 +5,7 @@ pickling, and keeps the way out (`hint`) apart from what failed (the message).
 """
 
 import os
+import sys
 from errno import EMFILE
 
 TYPE_CHECKING = False  # the name is what type checkers look for; importing typing would cost 3 ms at start
@@ -90,6 +91,12 @@ class ResourceLimit(_SystemError):
 
 class Unsupported(_SystemError):
     """This system lacks what the call needs (so far anyport runs on Linux only)."""
+
+
+def require_linux() -> None:
+    """Raise Unsupported elsewhere: flock, memfd, the boot clock and sock_diag are Linux's own."""
+    if sys.platform != "linux":
+        raise Unsupported(f"anyport runs on Linux only so far, and this is {sys.platform}", hint="WSL 2 is Linux too")
 
 
 class LedgerError(_SystemError):

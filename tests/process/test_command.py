@@ -120,7 +120,7 @@ def test_a_whole_list_in_use_is_told_in_one_message() -> None:
         refused = anyport("--in", "7002-7011")
         assert (refused.returncode, refused.stdout) == (1, "")
         first, *rest, hint = refused.stderr.splitlines()
-        assert first == "anyport: no unused port among 7002-7011: 10 tried"
+        assert first == "anyport: no unused port among 7002-7011: 10 tried in vain"
         assert [line.split("/")[0].strip() for line in rest] == [str(port) for port in range(7002, 7012)]
         assert all(
             ("BOUND on 127.0.0.1" if int(line.split("/")[0]) % 2 else "LISTEN on [::1]") in line for line in rest
@@ -140,6 +140,44 @@ def test_an_address_of_another_machine_is_not_busy() -> None:
     unknown = anyport("--host", "no-such-host.invalid")
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert "no-such-host.invalid' does not resolve" in unknown.stderr
+
+
+def test_a_link_local_address_needs_its_interface() -> None:
+    """Bind says EINVAL, which is not use."""
+    refused = anyport("--host", "fe80::1")
+    assert refused.returncode == 1
+    assert "fe80::1 can't be bound on this machine: Invalid argument" in refused.stderr
+    assert "hint: a link-local address needs its interface: fe80::1%" in refused.stderr
+
+
+def test_too_many_are_counted() -> None:
+    """How many were found, how many are in use."""
+    with private_network((40000, 40003)), listening("127.0.0.1", 40001):
+        refused = anyport("--ephemeral", "-n", "4")
+        assert "no 4 unused ports in the ephemeral range 40000-40003" in refused.stderr
+        assert "3 found" in refused.stderr
+        long = anyport("-n", "5000", "--contiguous")
+        assert "no 5000 unused ports in a row in the quiet range: no run of such numbers is long enough" in long.stderr
+
+
+def test_passed_over_numbers_are_told_in_one_note() -> None:
+    """And only once each reason."""
+    with private_network(), listening("127.0.0.1", 7002), listening("127.0.0.1", 7003):
+        other = anyport("7002", "7003", "7004", "--exclude", "7004")
+        assert "note: 7002, 7003 are in use; gave " in other.stderr
+        assert "note: 7004 is excluded; gave " in other.stderr
+
+
+def test_elsewhere_it_says_so(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Linux only so far."""
+    import anyport as package
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert run([]) == 1
+    assert "anyport runs on Linux only so far, and this is darwin" in capfd.readouterr().err
+    monkeypatch.delitem(vars(package), "find", raising=False)
+    with pytest.raises(package.Unsupported):
+        package.find()
 
 
 def test_a_privileged_port_is_not_busy() -> None:

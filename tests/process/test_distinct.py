@@ -127,12 +127,14 @@ def test_a_name_gives_the_same_number_again() -> None:
 
 
 def test_a_named_number_that_was_given_to_somebody_else_moves() -> None:
-    """The claim of a caller who named no name counts, and stderr says so."""
+    """The claim of a caller who named no name counts, and stderr says so; naming the number does not take it away."""
     web = int(command("--name", "web").stdout)
     assert int(command(str(web)).stdout) == web
+    assert int(command("--name", "web").stdout) == web
+    assert int(command("--in", str(web)).stdout) == web
     moved = command("--name", "web")
     assert int(moved.stdout) != web
-    assert f"{web}, the number of 'web', was given to another caller" in moved.stderr
+    assert f"{web}, the number of 'web', is claimed by another caller" in moved.stderr
     assert int(command("--name", "web", "--only").stdout) == web
 
 
@@ -215,7 +217,7 @@ def test_a_quiet_range_full_of_sockets_gives_way_to_the_kernels_choice() -> None
     with private_network((10100, 65535)), ExitStack() as stack:
         for port in range(10001, 10100):
             stack.enter_context(listening("127.0.0.1", port))
-        with pytest.warns(anyport.AnyportWarning, match="no port of the quiet range is unused"):
+        with pytest.warns(anyport.AnyportWarning, match="too few ports of the quiet range are unused"):
             assert anyport.find() >= 10100
 
 
@@ -225,6 +227,32 @@ def test_the_kernels_odd_numbers_run_out_before_ours() -> None:
         first = [anyport.find(ephemeral=True) for _ in range(4)]
         assert sorted(first) == [40000, 40001, 40002, 40003]
         assert anyport.find(ephemeral=True) == first[0]
+
+
+def test_a_long_block_out_of_a_full_ledger_is_quick() -> None:
+    """Every number is claimed: the lock is not kept for seconds, or others would do without the ledger."""
+    code = """
+import anyport
+anyport.find_many(19_000)
+block = anyport.find_many(500, contiguous=True)
+assert block == list(range(block[0], block[0] + 500))
+"""
+    from threading import Thread
+
+    done: list[str] = []
+    thread = Thread(target=lambda: done.append(python(code).stderr))
+    thread.start()
+    while thread.is_alive():
+        assert command().stderr == ""
+    thread.join()
+    assert done == [""]
+
+
+def test_library_warnings_point_to_the_caller() -> None:
+    """The line that asked, not one of ours."""
+    with private_network((1024, 65535)), pytest.warns(anyport.AnyportWarning) as caught:
+        anyport.find()
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_several_at_once_are_different_all_or_none() -> None:

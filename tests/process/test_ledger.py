@@ -86,13 +86,12 @@ def test_a_write_may_be_cut_anywhere(call: str, ledger: Path) -> None:
     assert header(ledger) is not None
 
 
-def damaged(ledger: Path) -> Iterator[tuple[str, bytes]]:
-    whole = ledger.read_bytes()
+def damages(whole: bytes) -> Iterator[tuple[str, bytes]]:
     first = whole[: record.SLOT]
     yield "empty", b""
     yield "cut in the header", whole[:9]
     yield "cut in the records", whole[:200_000]
-    yield "noise", os.urandom(record.WHOLE)
+    yield "killed before the header", bytes(record.WHOLE)
     yield "noise below a good header", first + os.urandom(record.WHOLE - record.SLOT)
     yield "too long", whole + os.urandom(4096)
     yield "another version", first[:3] + b"\x09" + whole[4:]
@@ -103,13 +102,45 @@ def damaged(ledger: Path) -> Iterator[tuple[str, bytes]]:
 def test_a_damaged_file_is_repaired_or_read_for_what_it_is(ledger: Path) -> None:
     """In silence, for there is nothing to be done about it; answers stay distinct afterwards."""
     anyport.find_many(3)
-    for name, content in damaged(ledger):
+    for name, content in damages(ledger.read_bytes()):
         ledger.write_bytes(content)
         done = [command() for _ in range(3)]
         assert [each.stderr for each in done] == ["", "", ""], name
         assert len({each.stdout for each in done}) == 3, name
         assert header(ledger) is not None, name
         assert python(ALONE, "300").returncode == 0, name
+
+
+def test_noise_in_our_own_place_is_repaired() -> None:
+    """In silence: the folder is ours, so nothing else can be lost there."""
+    uid = free_uid("noise")
+    with private_network(), no_folders(uid) as (shm, _):
+        python_as(uid, NO_VARIABLE + FIND, "1")
+        (path,) = shm.iterdir()
+        path.write_bytes(os.urandom(record.WHOLE))
+        done = python_as(uid, NO_VARIABLE + FIND, "300")
+        assert (len(set(numbers(done.stdout))), done.stderr) == (300, "")
+        assert header(path) is not None
+
+
+def test_a_named_file_that_is_no_ledger_is_left_alone(ledger: Path) -> None:
+    """A slip of the pen may not cost anybody his data: a warning, and a ledger of the process."""
+    ledger.write_text("important\n" * 3)
+    done = command()
+    assert int(done.stdout) in QUIET
+    assert "it holds something else" in done.stderr
+    with pytest.warns(anyport.AnyportWarning, match="it holds something else"):
+        anyport.find()
+    assert ledger.read_text() == "important\n" * 3
+
+
+def test_a_named_file_that_becomes_another_one_is_left_alone(ledger: Path) -> None:
+    """Overwritten while we have it open."""
+    anyport.find_many(2)
+    ledger.write_text("important\n" * 3)
+    with pytest.warns(anyport.AnyportWarning, match="it holds something else"):
+        anyport.find_many(2)
+    assert ledger.read_text() == "important\n" * 3
 
 
 def test_deleted_or_replaced_under_a_running_user(ledger: Path) -> None:
@@ -337,6 +368,30 @@ def test_two_users_share_a_file_that_both_may_write(ledger: Path) -> None:
     theirs = numbers(done.stdout)
     assert len({*ours, *theirs}) == 800
     assert ledger.stat().st_mode & 0o777 == 0o666
+
+
+def test_another_users_file_in_a_sticky_folder_can_be_shared(ledger: Path) -> None:
+    """Where fs.protected_regular forbids O_CREAT on it, which is the default with systemd."""
+    rule = Path("/proc/sys/fs/protected_regular")
+    before = rule.read_text()
+    folder = ledger.parent / "sticky"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    shared = folder / "ledger"
+    shared.touch()
+    shared.chmod(0o666)
+    os.chown(shared, 12345, 12345)
+    rule.write_text("2")
+    try:
+        done = anyport_with(shared)
+    finally:
+        rule.write_text(before)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert header(shared) is not None
+
+
+def anyport_with(shared: Path) -> "subprocess.CompletedProcess[str]":
+    return command(env={**os.environ, "ANYPORT_LEDGER": str(shared)})
 
 
 def test_two_pid_namespaces_share_a_file() -> None:

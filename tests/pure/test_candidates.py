@@ -5,7 +5,18 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anyport._candidates import QUIET, Offer, ascending, blocks, in_order_of_name, out_of, quiet_at, shuffled, turn_of
+from anyport._candidates import (
+    QUIET,
+    Offer,
+    ascending,
+    by_newest,
+    in_order_of_name,
+    out_of,
+    quiet_at,
+    shuffled,
+    starts_of,
+    turn_of,
+)
 from anyport._linux.sysctl import PortSettings
 from anyport._names import digest
 from anyport._ports import BAD_PORTS, SERVICES, parse_ports
@@ -88,7 +99,19 @@ def test_names_of_users_kinds_and_labels_differ() -> None:
     assert len({digest(*text) for text in texts}) == 4
 
 
-def test_blocks_are_runs_of_members_within_the_limits() -> None:
-    """The first number is the starts' affair."""
-    assert list(blocks([5, 7], 3, {6, 7, 8}.__contains__)) == [range(5, 8)]
-    assert list(blocks([65534, 65533], 3, lambda _port: True)) == [range(65533, 65536)]
+numbers = st.sets(st.integers(1, 60) | st.integers(65500, 65535), min_size=1)
+lengths = st.integers(1, 8)
+
+
+@given(numbers, lengths)
+def test_blocks_are_runs_of_members_within_the_limits(ports: set[int], length: int) -> None:
+    """Every start whose followers are members too."""
+    assert sorted(starts_of(ports, length)) == sorted(p for p in ports if {*range(p, p + length)} <= ports)
+
+
+@given(numbers, lengths, st.dictionaries(st.integers(1, 60) | st.integers(65500, 65535), st.integers(1, 99)))
+def test_blocks_go_by_their_newest_claim(ports: set[int], length: int, ages: dict[int, int]) -> None:
+    """The one in which nothing was given out lately comes first."""
+    starts = starts_of(ports, length)
+    newest = {start: max(ages.get(port, 0) for port in range(start, start + length)) for start in starts}
+    assert by_newest(starts, length, ages) == sorted(starts, key=lambda start: (newest[start], start))

@@ -65,6 +65,23 @@ def test_a_name_does_not_keep_itself_out() -> None:
     assert record.is_claimed(record.pack_claim(NOW + 5, record.GIVEN, 42), NOW, 42)
 
 
+@given(st.dictionaries(st.integers(1, 65535), st.integers(NOW + 1, NOW + 1000), max_size=20))
+def test_all_claims_of_a_file_are_read_at_once(claims: dict[int, int]) -> None:
+    """By port, with the time at which each was given out; those that are over do not count."""
+    data = bytearray(record.pack_header(7, 3).ljust(record.WHOLE, b"\0"))
+    for port, deadline in claims.items():
+        data[record.offset(port) : record.offset(port) + record.SLOT] = record.pack_claim(deadline, record.GIVEN, port)
+    now = NOW + 500
+    assert record.claims_in(bytes(data), now) == {port: port for port, deadline in claims.items() if deadline > now}
+    assert all(record.given_at(record.record_in(bytes(data), port)) == port for port in claims)
+
+
+def test_the_name_of_a_claim() -> None:
+    """Its hash, or 0 if it was given to nobody by name."""
+    assert record.name_of(record.pack_claim(NOW, record.NAME, 42)) == 42
+    assert record.name_of(record.pack_claim(NOW, record.GIVEN, 42)) == record.name_of(record.NOTHING) == 0
+
+
 def test_nothing_and_less_are_unclaimed() -> None:
     """A sparse file reads as zeros, a file that was cut short as nothing."""
     assert not record.is_claimed(record.NOTHING, NOW)

@@ -23,16 +23,22 @@ Find an unused local port and print it.
 """
 
 _EPILOG = """\
-A port counts as unused when a real bind of it succeeded on every address that was asked for. Nothing holds it
-afterwards: other callers of anyport who may choose keep away from it for a minute (--keep), and the kernel gives
-numbers outside the ephemeral range to nobody by itself; a program that names the number can take it.
+A port counts as unused when a real bind of it succeeded on every address that
+was asked for. Nothing holds it afterwards: other callers of anyport who may
+choose keep away from it for a minute (--keep), and the kernel gives numbers
+outside the ephemeral range to nobody by itself; a program that names the number
+can take it.
 
-Durations are written 500ms, 30s, 10m or 24h. The ports go to standard output, all talk to standard error.
+Durations are written 500ms, 30s, 10m or 24h. The ports go to standard output,
+all talk to standard error.
 
-exit status: 0 done; 1 no unused port, with the reason; 2 wrong usage; 130 interrupted
+exit status:
+  0 done; 1 no unused port, with the reason; 2 wrong usage; 130 interrupted
 
-environment: ANYPORT_LEDGER names the file that remembers which ports were given out, for sharing it between users or
-containers (default: one for each user, in /run/user/UID, /dev/shm or /tmp)
+environment:
+  ANYPORT_LEDGER  the file that remembers which ports were given out, for sharing
+                  it between users or containers (default: one for each user, in
+                  /run/user/UID, /dev/shm or /tmp)
 """
 
 
@@ -53,9 +59,10 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 def _hint(message: str, parser: argparse.ArgumentParser) -> str:
     from difflib import get_close_matches
 
-    words = [word.partition("=")[0] for word in message.split() if word.startswith("-")]
+    unknown = message.removeprefix("unrecognized arguments: ").split() if message.startswith("unrecognized") else []
     options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
-    close = [match for word in words if word not in options for match in get_close_matches(word, options, 1)]
+    words = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+    close = [match for word in words for match in get_close_matches(word, options, 1, 0.7)]
     return f"did you mean {close[0]}?" if close else "`anyport --help` lists the options"
 
 

@@ -171,7 +171,11 @@ class Book:
             self._fd = -1
 
     def _repair(self) -> int:
-        """Start anew: this is a new file, or noise, another version's, or from before the machine was restarted."""
+        """Start anew: this is a new file, or noise, another version's, or from before the machine was restarted.
+
+        Noise only where the folder is ours: in a file that was named it may be somebody's data (see `place`).
+        """
+        place.check_before_repair(self._fd, self.path)
         os.ftruncate(self._fd, 0)
         os.ftruncate(self._fd, WHOLE)
         header = new_header(self._boot)

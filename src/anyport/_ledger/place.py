@@ -5,7 +5,7 @@ import stat
 import time
 from errno import ELOOP, EMFILE, ENFILE
 
-from anyport._ledger.record import VERSION
+from anyport._ledger.record import MAGIC, SLOT, VERSION, WHOLE
 from anyport.errors import LedgerError
 
 TYPE_CHECKING = False
@@ -55,22 +55,56 @@ def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str]":
 
 
 def _open_shared(path: str) -> int:
-    """The file that the user named: no check of its owner, its mode stays as it is."""
+    """The file that the user named: no check of its owner, its mode stays as it is.
+
+    But it must be a ledger, or empty: any other file would be overwritten.
+    """
     try:
-        fd = os.open(path, _OPEN, 0o666)
+        fd = _open_or_make(path)
     except OSError as error:
         if error.errno in (EMFILE, ENFILE):
             raise
-        reason = error.strerror
+        reason = error.strerror or "unknown"
     else:
-        if stat.S_ISREG(os.fstat(fd).st_mode):
+        reason = _no_ledger(fd)
+        if not reason:
             return fd
         os.close(fd)
-        reason = "not a regular file"
-    raise LedgerError(
+    raise _unusable(path, reason)
+
+
+def check_before_repair(fd: int, path: str) -> None:
+    """LedgerError for an open ledger whose content somebody replaced by something else, where it may be of value."""
+    shared = os.environ.get(VARIABLE)
+    if shared and path == os.path.abspath(shared):
+        reason = _no_ledger(fd)
+        if reason:
+            raise _unusable(path, reason)
+
+
+def _unusable(path: str, reason: str) -> LedgerError:
+    return LedgerError(
         f"the ledger {path!r} named in {VARIABLE} can't be used: {reason}",
-        hint="name a file that you may read and write, or unset the variable",
+        hint="name a file that you may read and write, a new one or a ledger, or unset the variable",
     )
+
+
+def _open_or_make(path: str) -> int:
+    # Not O_CREAT at once: in a sticky folder it fails on another user's file (fs.protected_regular, proc_sys_fs(5)).
+    try:
+        return os.open(path, _OPEN & ~os.O_CREAT)
+    except FileNotFoundError:
+        return os.open(path, _OPEN, 0o666)
+
+
+def _no_ledger(fd: int) -> str:
+    """Why this is no file to keep a ledger in, or an empty text."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        return "not a regular file"
+    head = os.pread(fd, SLOT, 0)
+    begun = found.st_size == WHOLE and not any(head)  # whoever made it was killed before the header
+    return "" if not head or begun or head.startswith(MAGIC[: len(head)]) else "it holds something else"
 
 
 def _folders(uid: int) -> "list[str]":

@@ -19,7 +19,7 @@ VERSION; it stands in the file's name too, so that two versions do not repair ea
 
 import struct
 
-from anyport._candidates import QUIET, turn_of
+from anyport._candidates import QUIET, quiet_at, turn_of
 
 VERSION = 1
 SLOT = 16
@@ -29,13 +29,14 @@ NOTHING = bytes(SLOT)
 
 GIVEN, NAME = 1, 2
 
-_MAGIC = b"apl" + bytes([VERSION])
+MAGIC = b"apl"
+_MAGIC_AND_VERSION = MAGIC + bytes([VERSION])
 _header = struct.Struct("<4sIII")
 _record = struct.Struct("<QQ")
 
 
 def pack_header(boot: int, turn: int) -> bytes:
-    return _header.pack(_MAGIC, boot, turn, 0)
+    return _header.pack(_MAGIC_AND_VERSION, boot, turn, 0)
 
 
 def unpack_header(data: bytes, boot: int) -> "int | None":
@@ -43,7 +44,7 @@ def unpack_header(data: bytes, boot: int) -> "int | None":
     if len(data) != SLOT:
         return None
     magic, of_boot, turn, _ = _header.unpack(data)
-    return turn % len(QUIET) if magic == _MAGIC and of_boot == boot else None
+    return turn % len(QUIET) if magic == _MAGIC_AND_VERSION and of_boot == boot else None
 
 
 def offset(port: int) -> int:
@@ -75,8 +76,24 @@ def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
     return not (name and word & 0xFF == NAME and owner == name)
 
 
+def claims_in(slots: bytes, now: int) -> "dict[int, int]":
+    """When each port with a claim was given out, from the bytes of the whole file."""
+    found: dict[int, int] = {}
+    for slot, (word, owner) in enumerate(_record.iter_unpack(slots)):
+        if word and slot and now < word >> 8 <= now + LONGEST:
+            found[quiet_at(slot - QUIET.start) if slot in QUIET else slot] = (
+                owner if word & 0xFF == GIVEN else word >> 8
+            )
+    return found
+
+
 def deadline_of(data: bytes) -> int:
     return int.from_bytes(data[1:8], "little")
+
+
+def name_of(data: bytes) -> int:
+    """The hash of the name that a record is a claim for, or 0."""
+    return int.from_bytes(data[8:], "little") if data[0] == NAME else 0
 
 
 def given_at(data: bytes) -> int:

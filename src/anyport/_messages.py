@@ -1,0 +1,153 @@
+"""What the caller is told: why there is no answer, or why it is not the expected one."""
+
+from errno import EACCES, EADDRINUSE
+
+from anyport._ledger.record import given_at, is_claimed
+from anyport.errors import NoUnusedPort
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anyport._choice import Choice
+    from anyport._refusal import Refusal
+
+    Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text
+
+
+def remark(choice: "Choice", tell: "Tell") -> None:
+    """Tell what is not as expected: other numbers than those named, given out before, or in the ephemeral range."""
+    gave = f"gave {some(list(choice.chosen))}"
+    for reason, ports in _passed_over(choice).items():
+        hint = f"`anyport --only {ports[0]}` says by whom" if reason == "in use" else ""
+        tell("note", f"{some(ports)} {_are(ports)} {reason}; {gave}", hint)
+    for port, name in choice.expected.items():
+        if port not in choice.chosen:
+            reason = _reason(choice, port) if port in choice.refused else "claimed by another caller"
+            tell("note", f"{port}, the number of {name}, is {reason}; {gave}", "")
+    _remark_on_age(choice, tell)
+    _remark_on_range(choice, tell)
+
+
+def _passed_over(choice: "Choice") -> "dict[str, list[int]]":
+    """The preferred numbers that were not given, by reason."""
+    found: dict[str, list[int]] = {}
+    for port in choice.selection.preferred:
+        if port in choice.selection.exclude:
+            found.setdefault("excluded", []).append(port)
+        elif port in choice.refused:
+            found.setdefault(_reason(choice, port), []).append(port)
+    return found
+
+
+def _reason(choice: "Choice", port: int) -> str:
+    errno = choice.refused[port][1]
+    return "in use" if errno == EADDRINUSE else "not permitted" if errno == EACCES else "not to be bound"
+
+
+def _remark_on_age(choice: "Choice", tell: "Tell") -> None:
+    """Somebody else was given the number, and may be about to use it."""
+    claimed = {
+        port: (choice.now - given_at(record)) / 1_000_000
+        for port, (record, name) in choice.chosen.items()
+        if is_claimed(record, choice.now, name)
+    }
+    named = set(choice.selection.preferred)  # decided by the bind alone, and the block that begins with it
+    if claimed and not named & (set(choice.chosen) if choice.selection.contiguous else set(claimed)):
+        ports, age = list(claimed), max(0.0, min(claimed.values()))
+        tell("note", f"{some(ports)} {_was(ports)} given out {age:.1f} s ago: all that was asked for is claimed", "")
+
+
+def _remark_on_range(choice: "Choice", tell: "Tell") -> None:
+    """The kernel may give the number away (DESIGN: the second row of the promise table)."""
+    settings = choice.settings
+    inside = [port for port in choice.chosen if settings.is_ephemeral(port)]
+    if not inside:
+        return
+    text = (
+        f"{some(inside)} {'lies' if len(inside) == 1 else 'lie'} in the ephemeral range {settings.low}-{settings.high}"
+    )
+    danger = "the kernel may give it to another program before yours binds it"
+    if choice.selection.base != "quiet" or choice.selection.preferred:
+        tell("note", f"{text}: {danger}", "")
+    elif choice.offer.has_quiet():
+        tell("warning", f"{text}, for too few ports of the quiet range are unused: {danger}", "")
+    else:
+        hint = "`sysctl -w net.ipv4.ip_local_port_range='32768 60999'` makes a quiet range"
+        tell("warning", f"{text}, which leaves no quiet range: {danger}", hint)
+
+
+def no_unused_port(choice: "Choice") -> NoUnusedPort:
+    """The error that says what was asked for, what was tried, and who has it."""
+    from anyport._occupants import explain
+
+    selection = choice.selection
+    refusals = explain([(port, *refused) for port, refused in sorted(choice.refused.items())])
+    if selection.only and len(refusals) == selection.count == 1:
+        message = str(refusals[0])
+    else:
+        what = "no unused port" if selection.count == 1 else f"no {selection.count} unused ports"
+        in_a_row = " in a row" if selection.contiguous else ""
+        message = f"{what}{in_a_row} {_asked_for(choice)}: {_outcome(choice)}"
+    errno = refusals[0].errno if refusals else EADDRINUSE
+    return NoUnusedPort(message, hint=_way_out(choice, refusals), errno=errno, refusals=refusals)
+
+
+def _asked_for(choice: "Choice") -> str:
+    selection, settings = choice.selection, choice.settings
+    ephemeral = f"the ephemeral range {settings.low}-{settings.high}"
+    if selection.base == "name":
+        return f"for {', '.join(choice.expected.values()) or 'this name'}"
+    if selection.ports:
+        return f"among {selection.ports}"
+    if selection.start:
+        return f"from {selection.start} on"
+    if selection.only:
+        return f"among {some(list(selection.preferred))}"
+    if selection.base == "ephemeral":
+        return f"in {ephemeral}"
+    return "in the quiet range" if selection.contiguous else f"in the quiet range and {ephemeral}"
+
+
+def _outcome(choice: "Choice") -> str:
+    """What came of it, in numbers; and the cause where no bind was even tried."""
+    selection = choice.selection
+    if selection.contiguous:
+        return f"{len(choice.refused)} in use" if choice.refused else "no run of such numbers is long enough"
+    if choice.refused:
+        found = f"{len(choice.chosen)} found, " if selection.count > 1 else ""
+        return f"{found}{len(choice.refused)} tried in vain"
+    if selection.only or selection.base in ("in", "from", "name"):
+        return "all are excluded, in net.ipv4.ip_local_reserved_ports, or refused by browsers"
+    found = f", {len(choice.chosen)} found" if choice.chosen else ""
+    return f"the kernel has none left to give (bind of port 0: EADDRINUSE){found}"
+
+
+def _way_out(choice: "Choice", refusals: "Sequence[Refusal]") -> str:
+    selection = choice.selection
+    states = {occupant.state for refusal in refusals for occupant in refusal.occupants}
+    if any(refusal.errno == EACCES for refusal in refusals):
+        return "ask for a higher number, run as root, or lower that limit: it is a sysctl"
+    if selection.strict and states == {"TIME_WAIT"}:
+        return "without --strict it counts as unused if a server with SO_REUSEADDR can bind it"
+    if not refusals and (selection.only or selection.base in ("in", "from")):
+        return "a number that is named by itself, not in a range, and not excluded is given all the same"
+    if selection.only:
+        return "leave --only out to get another one"
+    if selection.base == "ephemeral" or not (selection.ports or selection.start):
+        return "ask for fewer, or see what uses them up: `ss -s`"
+    return "widen the range, or leave it out to get any unused port"
+
+
+def some(ports: "list[int]") -> str:
+    """The first few numbers, and how many more."""
+    text = ", ".join(map(str, ports[:3]))
+    return text if len(ports) <= 3 else f"{text} and {len(ports) - 3} more"
+
+
+def _are(ports: "list[int]") -> str:
+    return "is" if len(ports) == 1 else "are"
+
+
+def _was(ports: "list[int]") -> str:
+    return "was" if len(ports) == 1 else "were"
