@@ -1,0 +1,138 @@
+"""Write the generated parts of docs/reference.md: the help of the command, and the library's signatures and docstrings.
+
+python docs/generate.py            writes them
+python docs/generate.py --check    writes nothing; says which part is stale, and ends with status 1 if one is
+"""
+
+import argparse
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import anyport
+
+REFERENCE = Path(__file__).parent / "reference.md"
+_SECTION = re.compile(r"(Args|Returns|Raises|Warns):")
+_KINDS = ("Functions", "Records", "Errors and warnings", "Values")
+
+
+def cli_help() -> str:
+    """The help as it is written to a file or pipe, where it is always set for 100 columns."""
+    environ = os.environ | {"PYTHON_COLORS": "0", "COLUMNS": "100"}
+    command = [sys.executable, "-m", "anyport", "--help"]
+    shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environ).stdout
+    return f"```text\n{shown.rstrip()}\n```"
+
+
+def api() -> str:
+    """Everything in `anyport.__all__`, by kind and in alphabetical order."""
+    parts: list[str] = []
+    for kind in _KINDS:
+        parts.append(f"### {kind}")
+        for name in sorted(anyport.__all__):
+            value = getattr(anyport, name)
+            if _kind(value) != kind:
+                continue
+            if kind == "Values":
+                parts.append(f"`{name}: {type(value).__name__}`")
+            else:
+                parts += [f"#### {name}", f"```python\n{_signature(name, value)}\n```", _docstring(value)]
+                parts += [
+                    f"`{name}.{member}`: {inspect.getdoc(found)}"
+                    for member, found in vars(value).items()
+                    if isinstance(found, property)
+                ]
+    return "\n\n".join(parts)
+
+
+def _kind(value: object) -> str:
+    if not isinstance(value, type):
+        return "Functions" if inspect.isfunction(value) else "Values"
+    return "Errors and warnings" if issubclass(value, BaseException) else "Records"
+
+
+def _signature(name: str, value: object) -> str:
+    if isinstance(value, type) and issubclass(value, BaseException):
+        return f"class {name}({', '.join(_public_bases(value))})"
+    signature = inspect.signature(value)  # type: ignore[arg-type]
+    lines: list[str] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*," not in lines:
+            lines.append("*,")
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        lines.append(f"{parameter.name}: {_annotation(parameter.annotation)}{default},")
+    if inspect.isclass(value):
+        return "\n".join((f"class {name}(NamedTuple):", *(f"    {line.rstrip(',')}" for line in lines)))
+    body = "\n".join(f"    {line}" for line in lines)
+    return f"def {name}(\n{body}\n) -> {_annotation(signature.return_annotation)}"
+
+
+def _annotation(annotation: object) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return re.sub(r"anyport\.(\w+\.)*", "", text)
+
+
+def _public_bases(value: type) -> list[str]:
+    names: list[str] = []
+    for base in value.__bases__:
+        names += _public_bases(base) if base.__name__.startswith("_") else [base.__name__]
+    return names
+
+
+def _docstring(value: object) -> str:
+    """A docstring of the Google style as Markdown: each section a paragraph or a list."""
+    lines: list[str] = []
+    indent = 0  # of a section's items
+    for line in (inspect.getdoc(value) or "").splitlines():
+        text = line.strip()
+        heading = _SECTION.fullmatch(line)
+        if heading:
+            lines += [f"**{heading[1]}**", ""]
+            indent = 4
+        elif text and not line.startswith(" "):
+            lines.append(text)
+            indent = 0
+        elif indent and text:
+            item, colon, rest = text.partition(": ")
+            is_item = len(line) - len(text) == indent and colon and re.fullmatch(r"\w+(, \w+)*", item)
+            lines.append(f"- `{item}`: {rest}" if is_item else f"  {text}")
+        else:
+            lines.append(text)
+    return "\n".join(lines)
+
+
+def replaced(text: str, part: str, content: str) -> str:
+    """The text with this content between the markers of that part."""
+    begin, end = f"<!-- begin: {part} -->\n", f"<!-- end: {part} -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{REFERENCE}: no markers for the part {part!r}")
+    return f"{before}{begin}{content}\n{end}{after}"
+
+
+def main() -> int:
+    """Write or check; the exit status."""
+    parser = argparse.ArgumentParser(description="Write the generated parts of docs/reference.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a part is stale")
+    check: bool = parser.parse_args().check
+    text = REFERENCE.read_text(encoding="utf-8")
+    stale: list[str] = []
+    for part, content in (("help", cli_help()), ("api", api())):
+        fresh = replaced(text, part, content)
+        if fresh != text:
+            stale.append(part)
+        text = fresh
+    if check:
+        for part in stale:
+            print(f"{REFERENCE}: the part {part!r} is stale; run {sys.argv[0]}", file=sys.stderr)
+        return 1 if stale else 0
+    REFERENCE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
