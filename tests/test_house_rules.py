@@ -113,7 +113,8 @@ WITH_OPTIONS = PLAIN | {
     "gettext", "locale", "_locale", "collections.abc", "_typing", "warnings",
 }  # fmt: skip
 FORMS = [
-    ("", PLAIN), ("8080", PLAIN), ("8080 8081", PLAIN), ("--from 1080", WITH_OPTIONS), ("--ephemeral", WITH_OPTIONS),
+    ("", PLAIN), ("8080", PLAIN), ("8080 8081", PLAIN), ("--from 1080", PLAIN),
+    ("--from 1080 --tcp", WITH_OPTIONS), ("--ephemeral", WITH_OPTIONS),
     ("--name web", WITH_OPTIONS | {"_blake2"}), ("--in 7002-7011", WITH_OPTIONS),
     ("--json", WITH_OPTIONS | {"json", "json.decoder", "json.encoder", "json.scanner", "_json"}),
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """The command `anyport`.
 
-The plain form, `anyport [N ...]`, does without argparse: its import takes longer than finding a port.
+The plain forms, `anyport [N ...]` and `anyport --from N`, do without argparse: its import takes longer than finding a
+port, and than a pipeline of ss and awk.
 """
 
 import os
@@ -31,10 +32,10 @@ def run(args: "Sequence[str]") -> int:
     try:
         require_linux()
         output.check()
-        if all(arg.isascii() and arg.isdecimal() for arg in args):
+        if all(map(_is_number, args)) or (len(args) == 2 and args[0] == "--from" and _is_number(args[1])):
             from anyport._selection import Selection
 
-            selection = Selection(args or None)
+            selection = Selection(from_=args[1]) if args[:1] == ["--from"] else Selection(args or None)
         else:
             from anyport._cli.parser import Command
 
@@ -57,6 +58,10 @@ def run(args: "Sequence[str]") -> int:
     except OSError as error:  # an import that found no descriptor left, for one
         return output.fail(ResourceLimit.of(error, "the system refuses"))
     return output.DONE
+
+
+def _is_number(arg: str) -> bool:
+    return arg.isascii() and arg.isdecimal()
 
 
 if __name__ == "__main__":

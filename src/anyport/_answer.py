@@ -23,8 +23,12 @@ class Answer:
         self.ports = list(choice.chosen)
         self.hosts = list(dict.fromkeys(host for endpoint in choice.probe.endpoints for host in endpoint.hosts))
         self.protocols = list(dict.fromkeys(endpoint.protocol for endpoint in choice.probe.endpoints))
-        self.was_refused = bool(choice.refused)
         self._choice = choice
+
+    @property
+    def refused(self) -> bool:
+        """Whether any number was refused on the way."""
+        return bool(self._choice.refused)
 
     def refusals(self) -> "list[Refusal]":
         from anyport._occupants import explain
@@ -86,7 +90,7 @@ def _is_as_expected(choice: Choice) -> bool:
     selection, settings = choice.selection, choice.settings
     return (
         choice.chosen.keys() >= choice.expected.keys()
-        and not any(port in choice.refused or port in selection.exclude for port in selection.preferred)
+        and not any(choice.tried.get(port) or port in selection.exclude for port in selection.preferred)
         and not any(map(settings.is_ephemeral, choice.chosen))
         and not any(is_claimed(record, choice.now, name) for record, name in choice.chosen.values())
     )

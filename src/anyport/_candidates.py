@@ -63,10 +63,6 @@ def shuffled(numbers: "list[int]", chance: "Callable[[int], bytes]" = os.urandom
         yield numbers[left - 1]
 
 
-def ascending(start: int, offer: Offer) -> "Iterator[int]":
-    return filter(offer.allows, range(start, LAST + 1))
-
-
 def out_of(ports: PortSet, offer: Offer) -> "list[int]":
     """The members that may be offered; those written one by one are named explicitly, so they may."""
     return [port for port in ports if offer.allows(port, named=port in ports.named)]

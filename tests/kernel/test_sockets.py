@@ -44,6 +44,18 @@ def test_a_large_table_is_read_to_its_end() -> None:
         assert sorted(row.port for row in sock_diag.sockets("tcp")) == sorted(ports)
 
 
+def test_bound_ports_are_read_at_once() -> None:
+    """Listening or not, both families; connections are not among them."""
+    with private_network(), ExitStack() as stack:
+        taken = {
+            stack.enter_context(bound(host, 0)).getsockname()[1] for host in ("127.0.0.1", "::1") for _ in range(300)
+        }
+        server = stack.enter_context(listening("127.0.0.1", 0))
+        stack.enter_context(socket.create_connection(server.getsockname()))
+        stack.enter_context(server.accept()[0])
+        assert sock_diag.bound_tcp_ports() == taken | {server.getsockname()[1]}
+
+
 def test_the_owner_of_a_socket_is_found_by_its_inode() -> None:
     """Every process that has it: after a fork both."""
     code = """
@@ -82,7 +94,7 @@ print(row.uid, row.inode > 0, proc.socket_owners({row.inode}))
 def test_a_refused_request_is_an_oserror() -> None:
     """An unknown family: the kernel's errno, and the socket is closed."""
     with pytest.raises(netlink.NetlinkError) as error:
-        netlink.dump(sock_diag.NETLINK_SOCK_DIAG, sock_diag.SOCK_DIAG_BY_FAMILY, bytes([250]) + bytes(55))
+        netlink.dump(sock_diag.NETLINK_SOCK_DIAG, sock_diag.SOCK_DIAG_BY_FAMILY, bytes([250]) + bytes(55), netlink.rows)
     assert error.value.errno
 
 

@@ -290,6 +290,25 @@ def test_from_finds_the_first_gap_that_is_one() -> None:
         assert anyport.find(from_=1080, host="127.0.0.1", keep=0) == 1081
 
 
+def test_from_passes_over_thousands() -> None:
+    """With the help of the kernel's table where many are taken: the same answer, and all refusals are told."""
+    from contextlib import ExitStack
+
+    from support import bound
+
+    with private_network(), ExitStack() as stack:
+        for port in range(60_000, 60_900):
+            stack.enter_context(bound("127.0.0.1", port) if port % 2 else listening("::1", port))
+        assert anyport.find(from_=60_000, keep=0) == 60_900
+        assert anyport.find(from_=60_000, keep=0, host="127.0.0.1") == 60_000
+        assert anyport.find(from_=60_000, keep=0, tcp=True, udp=True) == 60_900
+        assert anyport.find(from_=60_000, keep=0, udp=True) == 60_000
+        with pytest.raises(anyport.NoUnusedPort) as error:
+            anyport.find_many(5_000, from_=60_000)
+        assert [refusal.port for refusal in error.value.refusals] == list(range(60_000, 60_900))
+        assert {refusal.occupants[0].state for refusal in error.value.refusals} == {"LISTEN", "BOUND"}
+
+
 def test_counts() -> None:
     """Every number at most once, whatever the way."""
     found = Counter(anyport.find_many(20) + anyport.find_many(20, ephemeral=True) + [anyport.find(from_=1080)])

@@ -1,14 +1,11 @@
 """Which numbers are tried, in which order."""
 
-from itertools import islice
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anyport._candidates import (
     QUIET,
     Offer,
-    ascending,
     by_newest,
     in_order_of_name,
     out_of,
@@ -59,7 +56,6 @@ def test_reserved_and_bad_numbers_are_offered_only_by_name() -> None:
     assert [port for port in (6000, 8000, 8001, 8002) if offer.allows(port)] == [8001]
     assert [port for port in (6000, 8000, 8001, 8002) if offer.allows(port, named=True)] == [6000, 8000, 8001]
     assert out_of(parse_ports("5999-6001,6665,8002"), offer) == [5999, 6001, 6665]
-    assert list(islice(ascending(5998, offer), 4)) == [5998, 5999, 6001, 6002]
 
 
 @given(st.lists(st.integers(1, 65535), unique=True, max_size=50))

@@ -57,6 +57,25 @@ def test_wrong_lengths_are_refused(length: int) -> None:
         list(netlink.messages(HEADER.pack(length, 20, 0, 1, 0)))
 
 
+@given(st.lists(st.integers(0, 65535), min_size=1, max_size=50), st.integers(72, 90))
+def test_columns_are_what_the_rows_say(ports: list[int], length: int) -> None:
+    """Cut out of uniform messages at once, or read row by row: the same ports."""
+    rows = [(b"\x02\x0a\0\0" + port.to_bytes(2, "big")).ljust(length, b"\0") for port in ports]
+    datagram = b"".join(message(20, row) for row in rows)
+    assert bool(netlink.uniform(datagram)) is (length % 4 == 0)
+    assert list(sock_diag.ports_in(datagram, netlink.uniform(datagram))) == ports
+    assert list(sock_diag.ports_in(datagram + DONE, 0)) == ports
+
+
+@given(st.binary(max_size=300))
+def test_garbage_has_no_ports_or_the_documented_error(datagram: bytes) -> None:
+    """Numbers of 16 bits, or NetlinkError."""
+    try:
+        assert all(0 <= port <= 65535 for port in sock_diag.ports_in(datagram, netlink.uniform(datagram)))
+    except netlink.NetlinkError:
+        pass
+
+
 class Kernel:
     """Stands for the netlink socket: answers each request with the next datagrams."""
 
@@ -75,8 +94,10 @@ class Kernel:
         self.requests += 1
         self.datagrams = self.answers.pop(0)
 
-    def recv(self, _size: int) -> bytes:
-        return self.datagrams.pop(0)
+    def recv_into(self, buffer: bytearray) -> int:
+        datagram = self.datagrams.pop(0)
+        buffer[: len(datagram)] = datagram
+        return len(datagram)
 
     def close(self) -> None:
         self.closed += 1
@@ -90,7 +111,7 @@ def test_an_interrupted_dump_is_done_again(monkeypatch: pytest.MonkeyPatch) -> N
     """The table changed while it was read: rows may be missing."""
     kernel = Kernel([INTERRUPTED], [message(20, b"whole"), DONE])
     monkeypatch.setattr("anyport._linux.netlink._socket.socket", kernel.socket)
-    assert netlink.dump(4, 20, b"") == [b"whole"]
+    assert netlink.dump(4, 20, b"", netlink.rows) == [b"whole"]
     assert kernel.requests == kernel.closed == 2
 
 
@@ -99,7 +120,7 @@ def test_a_dump_that_is_always_interrupted_is_an_error(monkeypatch: pytest.Monke
     kernel = Kernel(*([INTERRUPTED] for _ in range(5)))
     monkeypatch.setattr("anyport._linux.netlink._socket.socket", kernel.socket)
     with pytest.raises(netlink.Interrupted):
-        netlink.dump(4, 20, b"")
+        netlink.dump(4, 20, b"", netlink.rows)
     assert kernel.requests == kernel.closed == 5
 
 

@@ -82,7 +82,7 @@ def as_json(answer: "Answer", labels: "tuple[str, ...]") -> str:
         facts["labels"] = dict(zip(labels, answer.ports, strict=True))
     facts["hosts"] = answer.hosts
     facts["protocols"] = answer.protocols
-    if answer.was_refused:
+    if answer.refused:
         facts["refusals"] = [_facts(each) for each in answer.refusals()]
     return _json(facts)
 

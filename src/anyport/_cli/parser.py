@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _DESCRIPTION = """\
-Find an unused local port and print it.
+Find an unused local port and print it. N is a number to try first; repeatable.
 
   anyport                    any unused TCP port, from the quiet range
   anyport 8080 8081          8080, else 8081, else any
@@ -104,7 +104,6 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
     )
-    parser.add_argument("ports", nargs="*", metavar="N", help="a number to try first; repeatable")
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="port, hosts, protocols and refusals as JSON")
     output.add_argument("--shell", action="store_true", help="PORT=... for eval; with --as web WEB_PORT=...")
@@ -118,7 +117,8 @@ class Command:
 
     def __init__(self, args: "Sequence[str]") -> None:
         parser = _parser()
-        words = vars(parser.parse_intermixed_args(_joined(args, parser)))
+        known, rest = parser.parse_known_args(_joined(args, parser))
+        words = vars(known)
         self.text = ""
         self.json: bool = words.pop("json")
         shell: bool = words.pop("shell")
@@ -129,7 +129,7 @@ class Command:
         if not self.text:
             if words["exclude"]:
                 words["exclude"] = ",".join(words["exclude"])
-            self.selection = Selection(words.pop("ports") or None, **words)
+            self.selection = Selection(_numbers(rest) or None, **words)
             self.variables = self._check_shell(shell=shell)
 
     def _check_shell(self, *, shell: bool) -> "tuple[str, ...]":
@@ -142,6 +142,17 @@ class Command:
                 f"--shell has no names for {self.selection.count} ports", hint="give each a label: --as web --as db"
             )
         return tuple(map(variable, self.selection.labels)) or ("PORT",)
+
+
+def _numbers(rest: "Sequence[str]") -> "list[str]":
+    """The arguments that are no options, wherever they stand: argparse wants its positional ones side by side."""
+    if "--" in rest:
+        at = list(rest).index("--")
+        return [*_numbers(rest[:at]), *rest[at + 1 :]]
+    unknown = [word for word in rest if word.startswith("-") and not word[1:2].isdigit()]
+    if unknown:
+        _parser().error(f"unrecognized arguments: {' '.join(unknown)}")
+    return list(rest)
 
 
 def _joined(args: "Sequence[str]", parser: argparse.ArgumentParser) -> "list[str]":

@@ -55,7 +55,7 @@ class Book:
         self._turned = False
         self.path = ""
         self.now = self.turn = self.full_until = 0
-        self.aged: list[tuple[int, int, bytes]] = []
+        self.aged: list[tuple[int, int]] = []  # (when given, port), the oldest last
 
     def acquire(self) -> None:
         """Lock the ledger and read its header.

@@ -1,13 +1,15 @@
 """The order of choice: an unclaimed number before a claimed one, then the one that was given out longest ago."""
 
+from itertools import chain
+
 from anyport._candidates import QUIET, quiet_at, turn_of
 from anyport._ledger.record import (
     GIVEN,
     SLOT,
+    claims_in,
     deadline_of,
     given_at,
     is_claimed,
-    offset_of_turn,
     pack_claim,
     record_in,
 )
@@ -46,33 +48,30 @@ def by_turn(book: "Book", is_quiet: "IsQuiet") -> "Iterator[tuple[int, bytes]]":
     """(port, its record) of the quiet range, each number once before any comes twice.
 
     One step costs the same however many were given.  When all are claimed, they are sorted by age once; from then on
-    the next is the oldest whose record has not changed since, until the first of those claims ends.
+    the next is the oldest that was not given out again since, until the first of those claims ends.
     """
     yield from _by_age(book)
     start = book.turn
-    yield from _unclaimed(book, is_quiet, start, book.records_from_turn(min(_LOOK_AHEAD, _LAP - start)), [])
-    quiet = book.records()[offset_of_turn(0) : offset_of_turn(_LAP)]
-    claimed: list[tuple[int, int, bytes]] = []
-    yield from _unclaimed(book, is_quiet, start, quiet[start * SLOT :] + quiet[: start * SLOT], claimed)
-    book.aged = sorted(claimed, reverse=True)
-    book.full_until = min((deadline_of(record) for _, _, record in claimed), default=0)
+    ahead = book.records_from_turn(min(_LOOK_AHEAD, _LAP - start))
+    for step in range(len(ahead) // SLOT):
+        record = ahead[step * SLOT : step * SLOT + SLOT]
+        if not is_claimed(record, book.now):
+            yield from _take_turn(book, start + step, record, is_quiet)
+    slots = book.records()
+    claims = claims_in(slots, book.now)
+    for turn in chain(range(start, _LAP), range(start)):
+        if quiet_at(turn) not in claims:
+            yield from _take_turn(book, turn, record_in(slots, quiet_at(turn)), is_quiet)
+    book.aged = sorted(((given, port) for port, given in claims.items() if is_quiet(port)), reverse=True)
+    book.full_until = min((deadline_of(record_in(slots, port)) for _, port in book.aged), default=0)
     yield from _by_age(book)
 
 
-def _unclaimed(
-    book: "Book", is_quiet: "IsQuiet", start: int, records: bytes, claimed: "list[tuple[int, int, bytes]]"
-) -> "Iterator[tuple[int, bytes]]":
-    """Take the turns from `start` on, whose records these are; those that are claimed go into the list."""
-    for step in range(len(records) // SLOT):
-        turn = (start + step) % _LAP
-        port = quiet_at(turn)
-        record = records[step * SLOT : step * SLOT + SLOT]
-        if is_quiet(port):
-            if is_claimed(record, book.now):
-                claimed.append((given_at(record), port, record))
-            else:
-                book.take_turn((turn + 1) % _LAP)
-                yield port, record
+def _take_turn(book: "Book", turn: int, record: bytes, is_quiet: "IsQuiet") -> "Iterator[tuple[int, bytes]]":
+    port = quiet_at(turn)
+    if is_quiet(port):
+        book.take_turn((turn + 1) % _LAP)
+        yield port, record
 
 
 def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[int]":
@@ -87,7 +86,9 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[i
     quiet = [at for at in range(count) if is_quiet(ports[at])]
     if not any(is_claimed(records[at], book.now) for at in quiet):
         pass
-    elif book.now < book.full_until and [(ports[at], records[at]) for at in quiet] == _oldest(book, len(quiet)):
+    elif book.now < book.full_until and _oldest(book, len(quiet)) == [
+        (given_at(records[at]), ports[at]) for at in quiet
+    ]:
         del book.aged[-len(quiet) :]
     else:
         return []
@@ -98,13 +99,14 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[i
     return [ports[at] for at in reversed(quiet)]
 
 
-def _oldest(book: "Book", count: int) -> "list[tuple[int, bytes]]":
-    return [(port, record) for _, port, record in reversed(book.aged[-count:])]
+def _oldest(book: "Book", count: int) -> "list[tuple[int, int]]":
+    return book.aged[: -count - 1 : -1]
 
 
 def _by_age(book: "Book") -> "Iterator[tuple[int, bytes]]":
     while book.aged and book.now < book.full_until:
-        _, port, record = book.aged.pop()
-        if book.record(port) == record:
+        given, port = book.aged.pop()
+        record = book.record(port)
+        if given_at(record) == given:
             book.take_turn((turn_of(port) + 1) % _LAP)
             yield port, record

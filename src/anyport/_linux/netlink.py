@@ -2,10 +2,15 @@
 
 import _socket
 import struct
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
+
+    T = TypeVar("T")
+    Read = Callable[[bytes, int], Iterable[T]]
 
 AF_NETLINK = 16
 NLM_F_REQUEST, NLM_F_ROOT, NLM_F_MATCH = 0x1, 0x100, 0x200
@@ -55,27 +60,51 @@ def _refusal(payload: bytes) -> NetlinkError:
     return NetlinkError(number, "the kernel refused the netlink request")
 
 
-def dump(protocol: int, kind: int, payload: bytes) -> "list[bytes]":
-    """All payloads that the kernel answers to one dump request; asked again when the table changed meanwhile."""
+def uniform(datagram: bytes) -> int:
+    """The length of each message if all have the same length, type and flags; else 0.
+
+    Rows of one kind are so, as a rule.  Then whole columns can be cut out, which is ten times as fast as message by
+    message.
+    """
+    length = int.from_bytes(datagram[:4], sys.byteorder)
+    if length < _nlmsghdr.size or length % 4 or len(datagram) % length:
+        return 0
+    columns = (datagram[at::length] for at in range(8))
+    return length if all(column == column[:1] * len(column) for column in columns) else 0
+
+
+def rows(datagram: bytes, _length: int = 0) -> "list[bytes]":
+    """The payload of each message, but that of the last one of a dump, which says that it is done."""
+    return [payload for kind, payload in messages(datagram) if kind != NLMSG_DONE]
+
+
+def dump(protocol: int, kind: int, payload: bytes, read: "Read[T]") -> "list[T]":
+    """What `read` finds in the datagrams (it gets each, and what `uniform` says of it) that answer a dump request.
+
+    Asked again when the table changed meanwhile; OSError when the kernel refuses.
+    """
     for left in reversed(range(_TRIES)):
         try:
-            return _dump_once(protocol, kind, payload)
+            return _dump_once(protocol, kind, payload, read)
         except Interrupted:
             if not left:
                 raise
     raise AssertionError("unreachable")
 
 
-def _dump_once(protocol: int, kind: int, payload: bytes) -> "list[bytes]":
-    rows: list[bytes] = []
+def _dump_once(protocol: int, kind: int, payload: bytes, read: "Read[T]") -> "list[T]":
+    found: list[T] = []
     sock = _socket.socket(AF_NETLINK, _socket.SOCK_RAW, protocol)
     try:
         sock.settimeout(5.0)  # a sandbox that swallows the request must not hang us
         sock.send(request(kind, NLM_F_DUMP, payload))
+        buffer = bytearray(_BUFFER)  # one for all: a new one each time would be new memory each time
         while True:
-            for answer, row in messages(sock.recv(_BUFFER)):
-                if answer == NLMSG_DONE:
-                    return rows
-                rows.append(row)
+            datagram = bytes(memoryview(buffer)[: sock.recv_into(buffer)])
+            length = uniform(datagram)  # then the first message says what all of them are
+            kinds = [each for each, _ in messages(datagram[:length] if length else datagram)]
+            found.extend(read(datagram, length))
+            if NLMSG_DONE in kinds:
+                return found
     finally:
         sock.close()

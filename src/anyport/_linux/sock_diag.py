@@ -12,7 +12,8 @@ NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 INET_DIAG_REQ_BYTECODE = 1
 INET_DIAG_BC_S_EQ = 11
-TCP_CLOSE, TCPF_BOUND_INACTIVE, TCPF_ALL = 7, 1 << 13, 0x3FFE
+TCP_CLOSE = 7
+TCPF_LISTEN, TCPF_BOUND_INACTIVE, TCPF_ALL = 1 << 10, 1 << 13, 0x3FFE
 
 # net/tcp_states.h
 STATES = {
@@ -26,6 +27,7 @@ _inet_diag_req_v2 = struct.Struct("=BBBxI 2s2s16s16sI8s")
 _inet_diag_msg = struct.Struct("=BBBB 2s2s16s16sI8s IIIII")
 _nlattr = struct.Struct("=HH")
 _inet_diag_bc_op = struct.Struct("=BBH")
+_SPORT_AT = 20  # of a row in its message: behind the nlmsghdr and four bytes
 _ANY_SOCKET = b"\xff" * 8
 
 
@@ -50,18 +52,42 @@ def sockets(protocol: str, port: int = 0) -> "list[Row]":
     number = _socket.IPPROTO_TCP if protocol == "tcp" else _socket.IPPROTO_UDP
     rows: list[Row] = []
     for family in (_socket.AF_INET, _socket.AF_INET6):
-        answers = netlink.dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, question(family, number, port))
+        answers = netlink.dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, question(family, number, port), netlink.rows)
         rows += [parse(answer, protocol) for answer in answers]
     return [row for row in rows if port in (0, row.port)]
 
 
-def question(family: int, protocol: int, port: int) -> bytes:
-    """The request for all sockets with that local port (0: with any).
+def bound_tcp_ports() -> "set[int]":
+    """The ports to which some TCP socket is bound, listening or not, on whatever address; OSError if refused.
+
+    Connections are left out: there may be many more of them.
+    """
+    ports: set[int] = set()
+    for state in (TCPF_LISTEN, TCPF_BOUND_INACTIVE):  # one by one: 6.5 ms for 20,000 instead of 10
+        for family in (_socket.AF_INET, _socket.AF_INET6):
+            asked = question(family, _socket.IPPROTO_TCP, 0, state)
+            ports.update(netlink.dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, asked, ports_in))
+    return ports
+
+
+def ports_in(datagram: bytes, length: int) -> "tuple[int, ...]":
+    """The local port of each row of a datagram, all of them `length` bytes long (0: of different lengths)."""
+    if length < _SPORT_AT + 2:
+        return tuple(parse(row, "tcp").port for row in netlink.rows(datagram))
+    count = len(datagram) // length
+    ports = bytearray(2 * count)
+    ports[0::2] = datagram[_SPORT_AT::length]
+    ports[1::2] = datagram[_SPORT_AT + 1 :: length]
+    return struct.unpack(f">{count}H", ports)
+
+
+def question(family: int, protocol: int, port: int, states: int = TCPF_ALL) -> bytes:
+    """The request for all sockets in these states with that local port (0: with any).
 
     A filter in bytecode, for the port field of the request does not hold for bound-only sockets (seen on 6.18).
     """
     blank = bytes(16)
-    request = _inet_diag_req_v2.pack(family, protocol, 0, TCPF_ALL, b"\0\0", b"\0\0", blank, blank, 0, _ANY_SOCKET)
+    request = _inet_diag_req_v2.pack(family, protocol, 0, states, b"\0\0", b"\0\0", blank, blank, 0, _ANY_SOCKET)
     if not port:
         return request
     operations = _inet_diag_bc_op.pack(INET_DIAG_BC_S_EQ, 8, 12) + _inet_diag_bc_op.pack(0, 0, port)
