@@ -110,7 +110,7 @@ PLAIN = {"_socket", "_struct", "errno", "fcntl", "struct", "itertools", "_operat
 WITH_OPTIONS = PLAIN | {
     "argparse", "re", "re._casefix", "re._compiler", "re._constants", "re._parser", "_sre", "enum", "types",
     "operator", "keyword", "reprlib", "_collections", "collections", "functools", "_functools", "copyreg",
-    "gettext", "locale", "_locale", "collections.abc", "_typing", "warnings",
+    "gettext", "locale", "_locale", "collections.abc", "_typing", "_types", "warnings",
 }  # fmt: skip
 FORMS = [
     ("", PLAIN), ("8080", PLAIN), ("8080 8081", PLAIN), ("--from 1080", PLAIN),
