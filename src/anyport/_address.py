@@ -94,10 +94,11 @@ def _resolve(host: str) -> "list[tuple[int, str, int]]":
         answers = _socket.getaddrinfo(host, None, 0, TCP)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise AddressUnavailable(
-            f"host {host!r} does not resolve: {reason}",
-            hint="name an address of this machine, such as 127.0.0.1 or ::1 (ip addr lists them)",
-        ) from None
+        bare, colon, port = host.rpartition(":")
+        hint = "name an address of this machine, such as 127.0.0.1 or ::1 (ip addr lists them)"
+        if colon and port.isdecimal():
+            hint = f"name the host without a port: --host {bare}"
+        raise AddressUnavailable(f"host {host!r} does not resolve: {reason}", hint=hint) from None
     found: dict[tuple[int, str, int], None] = {}
     for family, _, _, _, sockaddr in answers:
         if family in (AF_INET, AF_INET6):

@@ -7,8 +7,11 @@ from anyport._ports import BAD_PORTS, LAST, SERVICES, PortSet
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import TypeVar
 
     from anyport._linux.sysctl import PortSettings
+
+    T = TypeVar("T")
 
 # Above what people type by hand, below Kubernetes' NodePorts (30000-32767) and the default ephemeral range (32768-).
 QUIET = range(10000, 30000)
@@ -55,7 +58,7 @@ class Offer:
         return any(map(self.is_quiet, QUIET))
 
 
-def shuffled(numbers: "list[int]", chance: "Callable[[int], bytes]" = os.urandom) -> "Iterator[int]":
+def shuffled(numbers: "list[T]", chance: "Callable[[int], bytes]" = os.urandom) -> "Iterator[T]":
     """The numbers in random order, drawn one at a time (Fisher and Yates); `numbers` is used up."""
     for left in range(len(numbers), 0, -1):
         at = int.from_bytes(chance(8), "little") % left
@@ -86,10 +89,20 @@ def in_order_of_name(digest: bytes, is_ephemeral: "Callable[[int], bool]", offer
 
 def starts_of(numbers: "Iterable[int]", length: int) -> "list[int]":
     """The numbers that begin `length` consecutive ones of the set, in descending order."""
+    return [port for port, run in _runs(numbers).items() if run >= length]
+
+
+def longest_run(numbers: "Iterable[int]") -> int:
+    """How many consecutive numbers the set has at most."""
+    return max(_runs(numbers).values(), default=0)
+
+
+def _runs(numbers: "Iterable[int]") -> "dict[int, int]":
+    """How many consecutive numbers of the set begin at each, in descending order."""
     run: dict[int, int] = {}
     for port in sorted(numbers, reverse=True):
         run[port] = run.get(port + 1, 0) + 1
-    return [port for port, longest in run.items() if longest >= length]
+    return run
 
 
 def by_newest(starts: "Iterable[int]", length: int, ages: "Mapping[int, int]") -> "list[int]":

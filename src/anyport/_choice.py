@@ -6,7 +6,7 @@ from itertools import chain
 
 from anyport._address import TCP, endpoints
 from anyport._candidates import QUIET, Offer, by_newest, in_order_of_name, out_of, shuffled, starts_of
-from anyport._ledger.record import NOTHING, WHOLE, claims_in, is_claimed, name_of, record_in
+from anyport._ledger.record import NOTHING, claims_in, is_claimed, name_of
 from anyport._ledger.turns import by_turn, unclaimed_first
 from anyport._linux.sysctl import port_settings
 from anyport._ports import LAST
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Offered = Iterable[tuple[int, bytes]]  # ports, each with its record in the ledger
 
+_FIRST_STARTS = 32  # of blocks, tried before the ledger is read as a whole
 # Draws of the kernel, after which an unclaimed number is bound outright.  Going on to draw, and keeping the refused
 # sockets open so that others come, would stand in the way of those for whom the numbers are claimed: in a range of 200
 # their binds were refused 267 times of 2,284.
@@ -47,6 +48,7 @@ class Choice:
         self.chosen: dict[int, tuple[bytes, int]] = {}
         self.tried: dict[int, tuple[Endpoint, int] | None] = {}
         self.bound: set[int] = set()
+        self.exhausted = False
         self.expected: dict[int, str] = {}
         self.now = 0
 
@@ -141,9 +143,10 @@ class Choice:
             try:
                 sock, port = self.probe.draw()
             except OSError as error:
-                if error.errno == EADDRINUSE:
-                    return
-                raise
+                if error.errno != EADDRINUSE:
+                    raise
+                self.exhausted = True
+                return
             sock.close()
             record = book.record(port) if book else NOTHING
             usable = port not in self.chosen and port not in self.tried and self.offer.allows(port)
@@ -157,7 +160,6 @@ class Choice:
 
         selection = self.selection
         kind, name = ("here", work_tree()) if selection.here else ("name", selection.name or "")
-        each = 1 if selection.labels else selection.count
         for label in selection.labels or ("",):
             known_by = digest(kind, name, label, os.geteuid())
             order = in_order_of_name(known_by, self.settings.is_ephemeral, self.offer)
@@ -167,22 +169,31 @@ class Choice:
             self.expected[first] = f"{name!r} {label!r}" if label else repr(name)
             owner = int.from_bytes(known_by[16:], "little")
             offered = _steered(book, chain((first,), () if selection.only else order), owner)
-            self._add(offered, len(self.chosen) + each, name=owner, leftovers=not selection.strict)
+            most = len(self.chosen) + 1 if selection.labels else selection.count
+            self._add(offered, most, name=owner, leftovers=not selection.strict)
 
     def _choose_block(self, book: "Book | None") -> None:
         """Consecutive numbers: an unused and unclaimed block, else the one in which nothing was given out lately."""
-        selection, count = self.selection, self.selection.count
-        slots = book.records() if book else bytes(WHOLE)
-        ages = claims_in(slots, self.now)
-        members: set[int] = set() if selection.only else self._block_members()
-        starts = starts_of(members - ages.keys(), count)
-        unclaimed = shuffled(starts) if self._is_random() else reversed(starts)
-        claimed = iter(by_newest(starts_of(members, count), count, ages) if ages else ())
-        for start in chain(self._preferred_starts(), unclaimed, claimed):
-            block = range(start, start + count)
+        for start in self._block_starts(book):
+            block = range(start, start + self.selection.count)
             if all(self._is_unused(port) for port in block):
-                self.chosen.update((port, (record_in(slots, port), 0)) for port in block)
+                self.chosen.update((port, (book.record(port) if book else NOTHING, 0)) for port in block)
                 return
+
+    def _block_starts(self, book: "Book | None") -> "Iterator[int]":
+        yield from self._preferred_starts()
+        if self.selection.only:
+            return
+        count, numbers = self.selection.count, self.block_numbers()
+        members = set(numbers)
+        for start in numbers[:_FIRST_STARTS]:  # most often one of these will do, and the rest is long work under a lock
+            block = range(start, start + count)
+            if members.issuperset(block) and not (book and any(is_claimed(book.record(p), self.now) for p in block)):
+                yield start
+        ages = claims_in(book.records(), self.now) if book else {}
+        starts = starts_of(members - ages.keys(), count)
+        yield from shuffled(starts) if self._is_random() else reversed(starts)
+        yield from by_newest(starts_of(members, count), count, ages) if ages else ()
 
     def _preferred_starts(self) -> "Iterator[int]":
         for start in self.selection.preferred:
@@ -190,12 +201,13 @@ class Choice:
             if self.offer.allows(start, named=True) and start + len(rest) <= LAST and all(map(self.offer.allows, rest)):
                 yield start
 
-    def _block_members(self) -> "set[int]":
+    def block_numbers(self) -> "list[int]":
+        """The numbers that blocks are made of, in the order in which they are tried as a start."""
         if self.selection.base != "quiet":
-            return set(self._candidates())
+            return list(self._candidates())
         settings = self.settings
-        quiet = filter(self.offer.is_quiet, QUIET)
-        return set(quiet) or set(filter(self.offer.allows, range(settings.low, settings.high + 1)))
+        quiet = list(filter(self.offer.is_quiet, QUIET))
+        return list(shuffled(quiet or list(filter(self.offer.allows, range(settings.low, settings.high + 1)))))
 
     def _is_random(self) -> bool:
         return self.selection.start is None and self.selection.order == "random"

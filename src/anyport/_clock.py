@@ -20,7 +20,9 @@ def parse_duration(value: "str | float") -> float:
         seconds = _parse_text(value)
     else:
         raise InvalidSelection(f"{value!r} is not a duration", hint=_HINT)
-    if not seconds >= 0:  # NaN too
+    if seconds != seconds:  # noqa: PLR0124 - NaN
+        raise InvalidSelection(f"{value!r} is not a duration", hint=_HINT)
+    if seconds < 0:
         raise InvalidSelection(f"the duration {value} is below its limit, 0", hint=_HINT)
     return seconds
 

@@ -2,6 +2,8 @@
 
 from errno import EACCES, EADDRINUSE
 
+from anyport._address import UDP
+from anyport._candidates import QUIET, longest_run
 from anyport._ledger.record import given_at, is_claimed
 from anyport.errors import NoUnusedPort
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
     from anyport._choice import Choice
     from anyport._refusal import Refusal
+    from anyport._selection import Selection
 
     Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text
 
@@ -19,24 +22,31 @@ def remark(choice: "Choice", tell: "Tell") -> None:
     """Tell what is not as expected: other numbers than those named, given out before, or in the ephemeral range."""
     gave = f"gave {some(list(choice.chosen))}"
     for reason, ports in _passed_over(choice).items():
-        hint = f"`anyport --only {ports[0]}` says by whom" if reason == "in use" else ""
-        tell("note", f"{some(ports)} {_are(ports)} {reason}; {gave}", hint)
+        hint = _by_whom(choice.selection, ports[0]) if reason == "in use" else ""
+        tell("note", f"{some(ports)} {'is' if len(ports) == 1 else 'are'} {reason}; {gave}", hint)
     for port, name in choice.expected.items():
-        if port not in choice.chosen:
+        if port not in choice.chosen and not choice.chosen.keys() & set(choice.selection.preferred):
             reason = _reason(choice, port) if port in choice.refused else "claimed by another caller"
             tell("note", f"{port}, the number of {name}, is {reason}; {gave}", "")
     _remark_on_age(choice, tell)
     _remark_on_range(choice, tell)
 
 
+def _by_whom(selection: "Selection", port: int) -> str:
+    plain = not (selection.hosts or selection.strict or UDP in selection.kinds)
+    return f"`anyport --only {port}`{'' if plain else ' with the same options'} says by whom"
+
+
 def _passed_over(choice: "Choice") -> "dict[str, list[int]]":
     """The preferred numbers that were not given, by reason."""
-    found: dict[str, list[int]] = {}
-    for port in choice.selection.preferred:
-        if port in choice.selection.exclude:
+    selection, found = choice.selection, dict[str, list[int]]()
+    for port in selection.preferred:
+        if port in selection.exclude:
             found.setdefault("excluded", []).append(port)
         elif port in choice.refused:
             found.setdefault(_reason(choice, port), []).append(port)
+        elif selection.contiguous and port not in choice.chosen:
+            found.setdefault(f"not the first of {selection.count} unused ports in a row", []).append(port)
     return found
 
 
@@ -52,29 +62,31 @@ def _remark_on_age(choice: "Choice", tell: "Tell") -> None:
         for port, (record, name) in choice.chosen.items()
         if is_claimed(record, choice.now, name)
     }
-    named = set(choice.selection.preferred)  # decided by the bind alone, and the block that begins with it
+    named = set(choice.selection.preferred)  # decided by the bind alone, and so is the block that begins with it
     if claimed and not named & (set(choice.chosen) if choice.selection.contiguous else set(claimed)):
         ports, age = list(claimed), max(0.0, min(claimed.values()))
-        tell("note", f"{some(ports)} {_was(ports)} given out {age:.1f} s ago: all that was asked for is claimed", "")
+        were = "was" if len(ports) == 1 else "were"
+        tell("note", f"{some(ports)} {were} given out {age:.1f} s ago: all that was asked for is claimed", "")
 
 
 def _remark_on_range(choice: "Choice", tell: "Tell") -> None:
     """The kernel may give the number away (DESIGN: the second row of the promise table)."""
-    settings = choice.settings
+    selection, settings = choice.selection, choice.settings
     inside = [port for port in choice.chosen if settings.is_ephemeral(port)]
     if not inside:
         return
-    text = (
-        f"{some(inside)} {'lies' if len(inside) == 1 else 'lie'} in the ephemeral range {settings.low}-{settings.high}"
-    )
-    danger = "the kernel may give it to another program before yours binds it"
-    if choice.selection.base != "quiet" or choice.selection.preferred:
+    lie, them = ("lies", "it") if len(inside) == 1 else ("lie", "them")
+    text = f"{some(inside)} {lie} in the ephemeral range {settings.low}-{settings.high}"
+    danger = f"the kernel may give {them} to another program before yours binds {them}"
+    preferred = set(selection.preferred)  # of a block the first number
+    named = preferred & set(inside) if selection.contiguous else preferred >= set(inside)
+    if named or selection.base in ("ephemeral", "from", "in"):
         tell("note", f"{text}: {danger}", "")
-    elif choice.offer.has_quiet():
-        tell("warning", f"{text}, for too few ports of the quiet range are unused: {danger}", "")
-    else:
+    elif settings.low <= QUIET.start and QUIET[-1] <= settings.high:
         hint = "`sysctl -w net.ipv4.ip_local_port_range='32768 60999'` makes a quiet range"
         tell("warning", f"{text}, which leaves no quiet range: {danger}", hint)
+    else:
+        tell("warning", f"{text}, for too few ports of the quiet range are unused and allowed: {danger}", "")
 
 
 def no_unused_port(choice: "Choice") -> NoUnusedPort:
@@ -97,7 +109,7 @@ def _asked_for(choice: "Choice") -> str:
     selection, settings = choice.selection, choice.settings
     ephemeral = f"the ephemeral range {settings.low}-{settings.high}"
     if selection.base == "name":
-        return f"for {', '.join(choice.expected.values()) or 'this name'}"
+        return f"for {', '.join(choice.expected.values()) or repr(selection.name)}"
     if selection.ports:
         return f"among {selection.ports}"
     if selection.start:
@@ -111,16 +123,15 @@ def _asked_for(choice: "Choice") -> str:
 
 def _outcome(choice: "Choice") -> str:
     """What came of it, in numbers; and the cause where no bind was even tried."""
-    selection = choice.selection
-    if selection.contiguous:
-        return f"{len(choice.refused)} in use" if choice.refused else "no run of such numbers is long enough"
-    if choice.refused:
-        found = f"{len(choice.chosen)} found, " if selection.count > 1 else ""
-        return f"{found}{len(choice.refused)} tried in vain"
-    if selection.only or selection.base in ("in", "from", "name"):
-        return "all are excluded, in net.ipv4.ip_local_reserved_ports, or refused by browsers"
-    found = f", {len(choice.chosen)} found" if choice.chosen else ""
-    return f"the kernel has none left to give (bind of port 0: EADDRINUSE){found}"
+    count, refused = choice.selection.count, len(choice.refused)
+    found = f"{len(choice.chosen)} found, " if count > 1 and not choice.selection.contiguous else ""
+    if choice.selection.contiguous and not refused:
+        return f"the longest run of such numbers is {longest_run(choice.block_numbers())}"
+    if refused:
+        return f"{found}{refused} tried in vain"
+    if choice.exhausted:
+        return f"{found}the kernel has none left to give (bind of port 0: EADDRINUSE)"
+    return f"{found}all others are excluded, in net.ipv4.ip_local_reserved_ports, or refused by browsers"
 
 
 def _way_out(choice: "Choice", refusals: "Sequence[Refusal]") -> str:
@@ -130,24 +141,16 @@ def _way_out(choice: "Choice", refusals: "Sequence[Refusal]") -> str:
         return "ask for a higher number, run as root, or lower that limit: it is a sysctl"
     if selection.strict and states == {"TIME_WAIT"}:
         return "without --strict it counts as unused if a server with SO_REUSEADDR can bind it"
-    if not refusals and (selection.only or selection.base in ("in", "from")):
+    if not (refusals or choice.exhausted or selection.contiguous):
         return "a number that is named by itself, not in a range, and not excluded is given all the same"
     if selection.only:
         return "leave --only out to get another one"
-    if selection.base == "ephemeral" or not (selection.ports or selection.start):
-        return "ask for fewer, or see what uses them up: `ss -s`"
-    return "widen the range, or leave it out to get any unused port"
+    if selection.ports or selection.start:
+        return "widen the range, or leave it out to get any unused port"
+    return "ask for fewer" if selection.count > 1 else "`ss -s` shows what uses them up"
 
 
 def some(ports: "list[int]") -> str:
     """The first few numbers, and how many more."""
     text = ", ".join(map(str, ports[:3]))
     return text if len(ports) <= 3 else f"{text} and {len(ports) - 3} more"
-
-
-def _are(ports: "list[int]") -> str:
-    return "is" if len(ports) == 1 else "are"
-
-
-def _was(ports: "list[int]") -> str:
-    return "was" if len(ports) == 1 else "were"

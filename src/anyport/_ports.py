@@ -38,12 +38,12 @@ def check_port(value: object) -> int:
     if number is None:
         raise InvalidSelection(
             f"{value!r} is not a port number: it must be a whole number from {FIRST} to {LAST}",
-            hint="anyport 8080, or anyport alone for any unused port",
+            hint="`anyport` alone gives any unused port",
         )
     if not FIRST <= number <= LAST:
         raise InvalidSelection(
             f"port {number} is out of range: the limits are {FIRST} and {LAST}",
-            hint="leave the number out to get any unused port",
+            hint="`anyport` alone gives any unused port",
         )
     return number
 
@@ -111,10 +111,13 @@ def _parse_part(part: str, whole: str) -> range:
     first, dash, last = part.strip().partition("-")
     if dash and not last.strip():
         raise InvalidSelection(f"the range {part.strip()} has no end", hint=_LIST_HINT)
-    if not dash or not first:  # "-5" is a negative number, not a range
-        port = check_port(part)
-        return range(port, port + 1)
-    low, high = check_port(first), check_port(last)
+    try:
+        if not dash or not first:  # "-5" is a negative number, not a range
+            port = check_port(part)
+            return range(port, port + 1)
+        low, high = check_port(first), check_port(last)
+    except InvalidSelection as error:
+        raise InvalidSelection(str(error), hint=_LIST_HINT) from None
     if high < low:
         raise InvalidSelection(f"the range {part.strip()} ends before it begins", hint=f"write {high}-{low}")
     return range(low, high + 1)

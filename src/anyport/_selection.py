@@ -64,13 +64,10 @@ class Selection:
         return number
 
     def _check_together(self) -> None:
-        if self.only and not (self.preferred or self.base == "name"):
-            raise InvalidSelection(
-                "--only without a number: there is nothing it could insist on", hint="anyport --only 8080"
-            )
         if self.only and self.base != ("quiet" if self.preferred else "name"):
             raise InvalidSelection(
-                "--only allows no second source of numbers", hint="leave --only out, or all that it stands beside"
+                "--only goes with numbers, or with --name or --here, and with nothing else to choose from",
+                hint="anyport --only 8080",
             )
         most = LAST
         if self.only and not self.contiguous:
@@ -80,7 +77,9 @@ class Selection:
         elif self.start is not None:
             most = LAST - self.start + 1 + sum(port < self.start for port in self.preferred)
         if self.count > most:
-            raise InvalidSelection(f"{self.count} ports out of {most}: there are too few to choose from")
+            raise InvalidSelection(
+                f"{self.count} ports out of {most}: there are too few to choose from", hint="ask for fewer, or widen it"
+            )
         if self.contiguous and self.base in ("ephemeral", "name"):
             raise InvalidSelection(
                 "--contiguous does not go with --ephemeral, --name and --here, which give single numbers",
@@ -118,7 +117,9 @@ def _check_order(order: "str | None", ports: "PortSet | None") -> str:
 
 def _check_name(name: str) -> str:
     if not isinstance(name, str) or not name or "\0" in name:
-        raise InvalidSelection(f"{name!r} is no name: at least one character, and none of them NUL")
+        raise InvalidSelection(
+            f"{name!r} is no name: that is a text of at least one character, and none of them NUL", hint="--name web"
+        )
     return name
 
 
@@ -134,7 +135,7 @@ def _check_labels(labels: "str | Iterable[str] | None") -> "tuple[str, ...]":
     for label in found:
         plain = isinstance(label, str) and label.replace("-", "_")
         if not plain or not plain.isascii() or not plain.isidentifier():
-            raise InvalidSelection(f"{label!r} is no label: letters, digits, - and _, no digit first")
+            raise InvalidSelection(f"{label!r} is no label: letters, digits, - and _, no digit first", hint="--as web")
     if len({variable(label) for label in found}) < len(found):
         raise InvalidSelection(f"two of the labels {', '.join(found)} mean the same variable")
     return found
@@ -153,7 +154,7 @@ def _check_hosts(host: "str | Iterable[str] | None") -> "tuple[str, ...]":
 def _check_keep(keep: "float | str") -> float:
     seconds = parse_duration(keep)
     if seconds > LONGEST_KEEP:
-        raise InvalidSelection(f"a claim of {keep} is above its limit, 24h")
+        raise InvalidSelection(f"a claim of {keep} is above its limit, 24h", hint="--keep 24h is the longest")
     return seconds
 
 

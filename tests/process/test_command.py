@@ -157,7 +157,54 @@ def test_too_many_are_counted() -> None:
         assert "no 4 unused ports in the ephemeral range 40000-40003" in refused.stderr
         assert "3 found" in refused.stderr
         long = anyport("-n", "5000", "--contiguous")
-        assert "no 5000 unused ports in a row in the quiet range: no run of such numbers is long enough" in long.stderr
+        assert (
+            "no 5000 unused ports in a row in the quiet range: the longest run of such numbers is 2445" in long.stderr
+        )
+
+
+def test_a_number_before_a_name() -> None:
+    """It is tried first; the name's own number comes only if it is in use."""
+    with private_network():
+        assert anyport("--name", "web", "8080").stdout == anyport("--here", "8080").stdout == "8080\n"
+        assert len(numbers(anyport("--name", "web", "-n", "2", "8080").stdout)) == 2
+        with listening("::1", 8080):
+            other = anyport("--name", "web", "8080")
+            assert other.stdout == anyport("--name", "web").stdout
+            assert "note: 8080 is in use" in other.stderr
+
+
+def test_the_hint_asks_the_same_question() -> None:
+    """`--only 5353` alone would ask for TCP."""
+    with private_network(), bound("127.0.0.1", 5353, socket.SOCK_DGRAM):
+        assert "hint: `anyport --only 5353` with the same options says by whom" in anyport("--udp", "5353").stderr
+
+
+def test_a_block_that_could_not_begin_where_it_was_wanted() -> None:
+    """Is another one, and the command says so."""
+    with private_network(), listening("127.0.0.1", 8081):
+        other = anyport("--contiguous", "-n", "2", "8080")
+        assert len(numbers(other.stdout)) == 2
+        assert "note: 8080 is not the first of 2 unused ports in a row; gave " in other.stderr
+
+
+def test_the_cause_is_the_true_one() -> None:
+    """Excluded, not exhausted; excluded, not ephemeral."""
+    with private_network():
+        none = anyport("--exclude", "1-65535")
+        assert none.returncode == 1
+        assert "all others are excluded" in none.stderr
+        assert "the kernel has none left" not in none.stderr
+        moved = anyport("--exclude", "10000-29999")
+        assert "warning: " in moved.stderr
+        assert "too few ports of the quiet range are unused and allowed" in moved.stderr
+        assert "sysctl" not in moved.stderr
+    with private_network((1024, 65535)), listening("127.0.0.1", 8080):
+        assert "warning: " in anyport("8080").stderr, "nobody asked for an ephemeral number"
+
+
+def test_a_host_with_a_port_is_told_apart() -> None:
+    """A slip that is easily made."""
+    assert "hint: name the host without a port: --host 127.0.0.1" in anyport("--host", "127.0.0.1:8080").stderr
 
 
 def test_passed_over_numbers_are_told_in_one_note() -> None:
@@ -257,6 +304,16 @@ def test_output_that_can_not_be_written(where: str) -> None:
     assert done.returncode == 1
     assert "standard output" in done.stderr
     assert "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--json", "--host", "203.0.113.9"], ["--help"]])
+def test_no_output_of_any_kind_ends_in_a_traceback(options: list[str]) -> None:
+    """JSON of an answer, JSON of an error, the help."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([COMMAND, *options], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "standard output" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -21,7 +21,8 @@ def test_durations_are_read_as_people_write_them(text: str | float, seconds: flo
 
 
 @pytest.mark.parametrize(
-    "text", ["soon", "", "s", "1d", "1e3s", "--1s", "1..5s", "1,5s", "5 s", "inf", "nan", "٣s", "1sm", True, None]
+    "text",
+    ["soon", "", "s", "1d", "1e3s", "--1s", "1..5s", "1,5s", "5 s", "inf", "nan", "٣s", "1sm", True, None, math.nan],
 )
 def test_what_is_no_duration_is_refused_with_its_value(text: object) -> None:
     """The message repeats the value, the hint shows how to write one."""
@@ -31,9 +32,9 @@ def test_what_is_no_duration_is_refused_with_its_value(text: object) -> None:
     assert "30s" in error.value.hint
 
 
-@pytest.mark.parametrize("value", ["-1s", -0.001, math.nan])
+@pytest.mark.parametrize("value", ["-1s", -0.001])
 def test_less_than_nothing_is_below_the_limit(value: str | float) -> None:
-    """Negative durations, and NaN, name the limit 0."""
+    """Negative durations name the limit 0."""
     with pytest.raises(InvalidSelection, match="limit, 0"):
         parse_duration(value)
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from errno import EPIPE
 
 from anyport.errors import AnyportError, InvalidSelection, NoUnusedPort
 
@@ -35,8 +36,11 @@ def fail(error: AnyportError, *, json: bool = False) -> int:
     """Say what failed; the exit status."""
     message = str(error)
     refusals = error.refusals if isinstance(error, NoUnusedPort) else []
-    if json:
-        write(_json({"error": message, "hint": error.hint, "refusals": [_facts(each) for each in refusals]}))
+    if json and not isinstance(error, OutputError):
+        try:
+            write(_json({"error": message, "hint": error.hint, "refusals": [_facts(each) for each in refusals]}))
+        except OutputError as broken:
+            tell("", str(broken), broken.hint)
     shown = [str(each) for each in refusals if str(each) != message]
     lines = [message, *shown[:_MOST]]
     if len(shown) > _MOST:
@@ -62,8 +66,9 @@ def write(text: str) -> None:
         while data:
             data = data[os.write(1, data) :]
     except OSError as error:
+        hint = "the program that reads it has ended" if error.errno == EPIPE else "write to another file"
         raise OutputError(
-            f"can't write to standard output: {error.strerror} (errno {error.errno})", hint="see where it leads"
+            f"can't write to standard output: {error.strerror} (errno {error.errno})", hint=hint
         ) from None
 
 

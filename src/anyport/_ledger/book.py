@@ -41,12 +41,14 @@ class Book:
     """One ledger.  All but `acquire` is for whoever has acquired it, and has not released it yet.
 
     `now` is the time of `acquire`, one for all that is decided under the lock; `turn` how far the quiet range has been
-    given out.  `aged` and `full_until` belong to `turns`.
+    given out; `alone` says that other processes have other ledgers.  `aged` and `full_until` belong to `turns`.
     """
 
-    __slots__ = ("_boot", "_fd", "_inode", "_mutex", "_opener", "_turned", "aged", "full_until", "now", "path", "turn")
+    __slots__ = (
+        "_boot", "_fd", "_inode", "_mutex", "_opener", "_turned", "aged", "alone", "full_until", "now", "path", "turn",
+    )  # fmt: skip
 
-    def __init__(self, opener: "Opener") -> None:
+    def __init__(self, opener: "Opener", *, alone: bool = False) -> None:
         self._opener = opener
         self._mutex = _thread.allocate_lock()
         self._boot = boot_word()
@@ -54,6 +56,7 @@ class Book:
         self._inode = (0, 0)
         self._turned = False
         self.path = ""
+        self.alone = alone
         self.now = self.turn = self.full_until = 0
         self.aged: list[tuple[int, int]] = []  # (when given, port), the oldest last
 
@@ -138,7 +141,7 @@ class Book:
 
     def _lock(self) -> None:
         # Short pauses: whoever asks in a loop has the lock for most of the time, and flock has no queue with a limit.
-        for _ in pauses(_WAIT, first=0.0001, longest=0.001):
+        for _ in pauses(_WAIT, first=0.0001, longest=0.005):
             if self._try_lock():
                 return
         raise LedgerError(

@@ -51,7 +51,7 @@ def replacement(namespace: int, broken: Book, error: LedgerError, warn: "Warn") 
     except OSError:
         return None
     _replaced[key] = time.monotonic() + _AGAIN
-    _books[key] = Book(memory.open)
+    _books[key] = Book(memory.open, alone=True)
     return _books[key]
 
 

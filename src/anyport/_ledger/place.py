@@ -102,7 +102,10 @@ def _no_ledger(fd: int) -> str:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         return "not a regular file"
-    head = os.pread(fd, SLOT, 0)
+    try:
+        head = os.pread(fd, SLOT, 0)
+    except OSError as error:
+        return error.strerror or "it can't be read"
     begun = found.st_size == WHOLE and not any(head)  # whoever made it was killed before the header
     return "" if not head or begun or head.startswith(MAGIC[: len(head)]) else "it holds something else"
 

@@ -2,7 +2,7 @@
 
 from itertools import chain
 
-from anyport._candidates import QUIET, quiet_at, turn_of
+from anyport._candidates import QUIET, quiet_at, shuffled, turn_of
 from anyport._ledger.record import (
     GIVEN,
     SLOT,
@@ -63,6 +63,8 @@ def by_turn(book: "Book", is_quiet: "IsQuiet") -> "Iterator[tuple[int, bytes]]":
         if quiet_at(turn) not in claims:
             yield from _take_turn(book, turn, record_in(slots, quiet_at(turn)), is_quiet)
     book.aged = sorted(((given, port) for port, given in claims.items() if is_quiet(port)), reverse=True)
+    if book.alone:  # or all who know the same old claims would give the same oldest number
+        book.aged = list(shuffled(book.aged))
     book.full_until = min((deadline_of(record_in(slots, port)) for _, port in book.aged), default=0)
     yield from _by_age(book)
 
