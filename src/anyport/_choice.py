@@ -2,7 +2,7 @@
 
 import os
 from errno import EADDRINUSE
-from itertools import chain
+from itertools import chain, islice
 
 from anyport._address import TCP, endpoints
 from anyport._candidates import QUIET, Offer, by_newest, in_order_of_name, out_of, shuffled, starts_of
@@ -51,6 +51,8 @@ class Choice:
         self.exhausted = False
         self.expected: dict[int, str] = {}
         self.now = 0
+        # Here, and not under the ledger's lock: it takes some milliseconds.
+        self.block_members = self._block_members() if selection.contiguous else frozenset[int]()
 
     def make(self, book: "Book | None") -> bool:
         """Choose as many unused ports as were asked for, or say False; without a book nothing is known of claims."""
@@ -184,9 +186,9 @@ class Choice:
         yield from self._preferred_starts()
         if self.selection.only:
             return
-        count, numbers = self.selection.count, self.block_numbers()
-        members = set(numbers)
-        for start in numbers[:_FIRST_STARTS]:  # most often one of these will do, and the rest is long work under a lock
+        count, members = self.selection.count, self.block_members
+        in_order = shuffled(list(members)) if self._is_random() else iter(sorted(members))
+        for start in islice(in_order, _FIRST_STARTS):  # most often one of these will do; the rest is long work
             block = range(start, start + count)
             if members.issuperset(block) and not (book and any(is_claimed(book.record(p), self.now) for p in block)):
                 yield start
@@ -201,13 +203,13 @@ class Choice:
             if self.offer.allows(start, named=True) and start + len(rest) <= LAST and all(map(self.offer.allows, rest)):
                 yield start
 
-    def block_numbers(self) -> "list[int]":
-        """The numbers that blocks are made of, in the order in which they are tried as a start."""
+    def _block_members(self) -> "frozenset[int]":
+        """The numbers that blocks are made of."""
         if self.selection.base != "quiet":
-            return list(self._candidates())
+            return frozenset(self._candidates())
         settings = self.settings
-        quiet = list(filter(self.offer.is_quiet, QUIET))
-        return list(shuffled(quiet or list(filter(self.offer.allows, range(settings.low, settings.high + 1)))))
+        quiet = frozenset(filter(self.offer.is_quiet, QUIET))
+        return quiet or frozenset(filter(self.offer.allows, range(settings.low, settings.high + 1)))
 
     def _is_random(self) -> bool:
         return self.selection.start is None and self.selection.order == "random"

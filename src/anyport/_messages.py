@@ -126,7 +126,7 @@ def _outcome(choice: "Choice") -> str:
     count, refused = choice.selection.count, len(choice.refused)
     found = f"{len(choice.chosen)} found, " if count > 1 and not choice.selection.contiguous else ""
     if choice.selection.contiguous and not refused:
-        return f"the longest run of such numbers is {longest_run(choice.block_numbers())}"
+        return f"the longest run of such numbers is {longest_run(choice.block_members)}"
     if refused:
         return f"{found}{refused} tried in vain"
     if choice.exhausted:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Opener = Callable[[], tuple[int, str]]
 
-_WAIT = 2.0  # seconds for the lock, which everybody keeps for microseconds only
+_WAIT = 5.0  # seconds for the lock, which everybody keeps for some milliseconds at most
 _TRY_LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
@@ -63,7 +63,7 @@ class Book:
     def acquire(self) -> None:
         """Lock the ledger and read its header.
 
-        Raises LedgerError when it can't be locked within two seconds, or can't be opened, read or repaired.
+        Raises LedgerError when it can't be locked within five seconds, or can't be opened, read or repaired.
         """
         if not self._mutex.acquire(timeout=_WAIT):
             raise LedgerError(f"another thread has had the ledger for {_WAIT:g} s")
@@ -141,7 +141,7 @@ class Book:
 
     def _lock(self) -> None:
         # Short pauses: whoever asks in a loop has the lock for most of the time, and flock has no queue with a limit.
-        for _ in pauses(_WAIT, first=0.0001, longest=0.005):
+        for _ in pauses(_WAIT, first=0.0001, longest=0.002):
             if self._try_lock():
                 return
         raise LedgerError(
