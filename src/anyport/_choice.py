@@ -28,15 +28,16 @@ _FIRST_STARTS = 32  # of blocks, tried before the ledger is read as a whole
 # sockets open so that others come, would stand in the way of those for whom the numbers are claimed: in a range of 200
 # their binds were refused 267 times of 2,284.
 _DRAWS = 8
-_MET = 256  # refusals in a row, after which the kernel's table says which numbers need not be tried (6 ms, 4,000 binds)
+_MET = 256  # refusals, after which the kernel's table says which numbers need not be tried (6 ms, 4,000 binds)
 
 
 class Choice:
     """A selection on its way to an answer.
 
     `chosen` maps each port to its old record and the name it is claimed for (or 0), `tried` each number that was probed
-    to None, or to the endpoint and errno of the refusal.  `expected` maps the own number of each name to the name, and
-    `now` is the ledger's time.
+    to None, or to the endpoint and errno of the refusal (`met` counts those), `expected` the own number of each name to
+    the name.  `now` is the ledger's time, `bound` what the kernel's table was seen to hold, `exhausted` says that the
+    kernel had no number left to give.
     """
 
     def __init__(self, selection: "Selection") -> None:
@@ -47,6 +48,7 @@ class Choice:
         self.offer = _offer(self.settings, selection)
         self.chosen: dict[int, tuple[bytes, int]] = {}
         self.tried: dict[int, tuple[Endpoint, int] | None] = {}
+        self.met = 0
         self.bound: set[int] = set()
         self.exhausted = False
         self.expected: dict[int, str] = {}
@@ -96,7 +98,8 @@ class Choice:
 
     def _is_unused(self, port: int, *, leftovers: bool = False) -> bool:
         if port not in self.tried:
-            self.tried[port] = self.probe.refusal(port, leftovers=leftovers)
+            refusal = self.tried[port] = self.probe.refusal(port, leftovers=leftovers)
+            self.met += bool(refusal)
         return self.tried[port] is None
 
     def _named_outright(self, book: "Book | None") -> "Offered":
@@ -130,7 +133,7 @@ class Choice:
         endpoint, bound = self.probe.endpoints[0], self.bound
         loaded = not (endpoint.everywhere and endpoint.kind == TCP)  # elsewhere another address may be meant
         for port in numbers:
-            if not loaded and len(self.tried) > _MET and sum(map(bool, self.tried.values())) > _MET:
+            if not loaded and self.met > _MET:
                 loaded = True
                 self.bound.update(_bound_tcp_ports())
             if port not in bound:
