@@ -47,19 +47,21 @@ def unclaimed_first(book: "Book", candidates: "Iterable[int]", name: int = 0) ->
 def by_turn(book: "Book", is_quiet: "IsQuiet") -> "Iterator[tuple[int, bytes]]":
     """(port, its record) of the quiet range, each number once before any comes twice.
 
-    One step costs the same however many were given.  When all are claimed, they are sorted by age once; from then on
-    the next is the oldest that was not given out again since, until the first of those claims ends.
+    One step costs the same however many were given.  When all are claimed (or in use), the claimed ones are sorted by
+    age once; from then on the next is the oldest that was not given out again since, until the first of those claims
+    ends.  So one that was in use at that time is not looked at again before.
     """
     yield from _by_age(book)
     start = book.turn
-    ahead = book.records_from_turn(min(_LOOK_AHEAD, _LAP - start))
-    for step in range(len(ahead) // SLOT):
+    near = min(_LOOK_AHEAD, _LAP - start)
+    ahead = book.records_from_turn(near)
+    for step in range(near):
         record = ahead[step * SLOT : step * SLOT + SLOT]
         if not is_claimed(record, book.now):
             yield from _take_turn(book, start + step, record, is_quiet)
     slots = book.records()
     claims = claims_in(slots, book.now)
-    for turn in chain(range(start, _LAP), range(start)):
+    for turn in chain(range(start + near, _LAP), range(start)):
         if quiet_at(turn) not in claims:
             yield from _take_turn(book, turn, record_in(slots, quiet_at(turn)), is_quiet)
     book.aged = sorted(((given, port) for port, given in claims.items() if is_quiet(port)), reverse=True)
@@ -95,7 +97,8 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[i
     else:
         return []
     for at in quiet:
-        records[at] = pack_claim(book.now + keep, GIVEN, book.now + at)  # + at: none was given at the same time
+        deadline = max(book.now + keep, deadline_of(records[at]) if is_claimed(records[at], book.now) else 0)
+        records[at] = pack_claim(deadline, GIVEN, book.now + at)  # + at: none was given at the same time
     book.claim_from_turn(b"".join(records))
     book.take_turn((book.turn + count) % _LAP)
     return [ports[at] for at in reversed(quiet)]

@@ -1,0 +1,95 @@
+"""The order of choice against a model: several processes' books on one ledger, in a quiet range of a few numbers."""
+
+import os
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from anyport._candidates import QUIET, Offer
+from anyport._ledger import book as book_module
+from anyport._ledger import record, turns
+from anyport._ledger.book import Book
+from anyport._linux.sysctl import PortSettings
+
+SECOND = 1_000_000
+
+
+class Players:
+    """Three books that take turns in random order, on a clock that the test moves."""
+
+    def __init__(self, path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.chance = random.Random(seed)
+        self.now = 1_000 * SECOND
+        monkeypatch.setattr(book_module, "boot_microseconds", lambda: self.now)
+        self.offer = Offer(PortSettings(self.chance.choice([10_020, 10_060]), 60_999, frozenset()))
+        self.quiet = set(filter(self.offer.is_quiet, QUIET))
+        self.books = [Book(lambda: (os.open(path, os.O_RDWR | os.O_CREAT), str(path))) for _ in range(3)]
+
+    def play(self) -> None:
+        """One caller comes, after some time."""
+        self.now += self.chance.choice([100, 100, 1_000, SECOND // 10, SECOND])
+        keep = self.chance.choice([5, 60, 60, 60]) * SECOND
+        book = self.books[0] if self.chance.random() < 0.7 else self.chance.choice(self.books)
+        book.acquire()
+        try:
+            before = self.claims(book)
+            given = self.reserve(book, keep) if self.chance.random() < 0.5 else self.one(book, keep)
+            self.check(before, given, self.claims(book), keep)
+        finally:
+            book.release()
+
+    def claims(self, book: Book) -> dict[int, tuple[int, int]]:
+        """Deadline and age of each claimed quiet number."""
+        slots = book.records()
+        found = ((port, record.record_in(slots, port)) for port in self.quiet)
+        return {p: (record.deadline_of(r), record.given_at(r)) for p, r in found if record.is_claimed(r, book.now)}
+
+    def reserve(self, book: Book, keep: int) -> list[int]:
+        ports = turns.reserve(book, self.offer.is_quiet, self.chance.choice([1, 2, 8, 32]), keep)
+        return ports[::-1] or self.one(book, keep)
+
+    def one(self, book: Book, keep: int) -> list[int]:
+        port, old = next(turns.by_turn(book, self.offer.is_quiet))
+        book.claim(port, keep, record.GIVEN, book.now, old)
+        return [port]
+
+    def check(
+        self, before: dict[int, tuple[int, int]], given: list[int], after: dict[int, tuple[int, int]], keep: int
+    ) -> None:
+        assert given
+        assert len(set(given)) == len(given)
+        assert set(given) <= self.quiet
+        if len(before) < len(self.quiet):
+            assert not set(given) & before.keys(), "a claimed number was given while another was not claimed"
+        else:
+            ages = sorted((age, port) for port, (_, age) in before.items())
+            assert given == [port for _, port in ages[: len(given)]], "not the ones given longest ago"
+        for port in given:
+            assert after[port][0] >= max(self.now + keep, before.get(port, (0, 0))[0]), "a deadline was brought forward"
+        assert {port: after.get(port) for port in before if port not in given} == {
+            port: before[port] for port in before if port not in given
+        }, "somebody else's claim was changed"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_order_of_choice(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unclaimed before claimed, then the oldest; no deadline brought forward; nobody else's record touched."""
+    players = Players(tmp_path / "model", seed, monkeypatch)
+    for _ in range(250):
+        players.play()
+
+
+def test_the_model_is_pressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With these odds there are times when all are claimed, and times when they are not: both rules are tried."""
+    players = Players(tmp_path / "model", 0, monkeypatch)
+    full = []
+    for _ in range(250):
+        players.play()
+        book = players.books[0]
+        book.acquire()
+        full.append(len(players.claims(book)) == len(players.quiet))
+        book.release()
+    assert any(full)
+    assert sum(one != other for one, other in pairwise(full)) > 4
