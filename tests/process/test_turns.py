@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from anyport._candidates import QUIET, Offer
+from anyport._candidates import quiet_at
 from anyport._ledger import book as book_module
 from anyport._ledger import record, turns
 from anyport._ledger.book import Book
-from anyport._linux.sysctl import PortSettings
 
 SECOND = 1_000_000
 
@@ -22,14 +21,16 @@ class Players:
     def __init__(self, path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.chance = random.Random(seed)
         self.now = 1_000 * SECOND
+        self.reserved = 0
         monkeypatch.setattr(book_module, "boot_microseconds", lambda: self.now)
-        self.offer = Offer(PortSettings(self.chance.choice([10_020, 10_060]), 60_999, frozenset()))
-        self.quiet = set(filter(self.offer.is_quiet, QUIET))
+        self.quiet = {
+            quiet_at(turn) for turn in range(self.chance.choice([12, 50]))
+        }  # side by side, as all are at length
         self.books = [Book(lambda: (os.open(path, os.O_RDWR | os.O_CREAT), str(path))) for _ in range(3)]
 
     def play(self) -> None:
         """One caller comes, after some time."""
-        self.now += self.chance.choice([100, 100, 1_000, SECOND // 10, SECOND])
+        self.now += self.chance.choice([100] * 6 + [1_000, SECOND // 10, SECOND, 15 * SECOND])
         keep = self.chance.choice([5, 60, 60, 60]) * SECOND
         book = self.books[0] if self.chance.random() < 0.7 else self.chance.choice(self.books)
         book.acquire()
@@ -47,11 +48,12 @@ class Players:
         return {p: (record.deadline_of(r), record.given_at(r)) for p, r in found if record.is_claimed(r, book.now)}
 
     def reserve(self, book: Book, keep: int) -> list[int]:
-        ports = turns.reserve(book, self.offer.is_quiet, self.chance.choice([1, 2, 8, 32]), keep)
+        ports = turns.reserve(book, self.quiet.__contains__, self.chance.choice([1, 2, 4, 8]), keep)
+        self.reserved += len(ports)
         return ports[::-1] or self.one(book, keep)
 
     def one(self, book: Book, keep: int) -> list[int]:
-        port, old = next(turns.by_turn(book, self.offer.is_quiet))
+        port, old = next(turns.by_turn(book, self.quiet.__contains__))
         book.claim(port, keep, record.GIVEN, book.now, old)
         return [port]
 
@@ -91,5 +93,6 @@ def test_the_model_is_pressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         book.acquire()
         full.append(len(players.claims(book)) == len(players.quiet))
         book.release()
+    assert players.reserved > 200
     assert any(full)
     assert sum(one != other for one, other in pairwise(full)) > 4
