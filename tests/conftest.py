@@ -9,6 +9,7 @@ import pytest
 
 from anyport import _pool
 from anyport._ledger import keeper, place
+from support import IS_ROOT, private_network
 
 
 def _sockets() -> set[str]:
@@ -49,7 +50,14 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     keeper._told.clear()
 
 
-@pytest.fixture
-def own_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ledger in its usual place, instead of the test's own."""
-    monkeypatch.delenv(place.VARIABLE)
+@pytest.fixture(autouse=True)
+def own_network() -> Iterator[None]:
+    """A network namespace for each test, so that what listens on this machine, and its settings, make no difference.
+
+    For root; an ordinary user's tests share the machine's.
+    """
+    if not IS_ROOT:
+        yield
+        return
+    with private_network():
+        yield

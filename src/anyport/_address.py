@@ -3,6 +3,7 @@
 # `_socket` is the C half of `socket`.  The Python half costs 5 ms at start (enum, selectors), more than all the rest
 # of `anyport` together, and gives nothing that a probe needs.
 import _socket
+from errno import EMFILE, ENFILE
 
 from anyport.errors import AddressUnavailable
 
@@ -59,11 +60,13 @@ class Endpoint:
         return f"Endpoint({self.written}/{self.protocol})"
 
 
-def may_overlap(one: str, other: str) -> bool:
+def may_overlap(one: str, other: str, *, v6only: bool = False) -> bool:
     """Whether sockets bound to these two addresses can be in each other's way on one port.
 
-    `::` is taken for dual-stack, which is more than it may be: the kernel's tables do not tell.
+    `::` means both families, but for the first with `v6only`.
     """
+    if v6only and ":" not in other:
+        return False
     one, other = (text.removeprefix("::ffff:") if "." in text else text for text in (one, other))
     if one == other or "::" in (one, other):
         return True
@@ -93,6 +96,8 @@ def _resolve(host: str) -> "list[tuple[int, str, int]]":
     try:
         answers = _socket.getaddrinfo(host, None, 0, TCP)
     except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
+            raise
         reason = error.strerror if isinstance(error, OSError) else str(error)
         bare, colon, port = host.rpartition(":")
         hint = "name an address of this machine, such as 127.0.0.1 or ::1 (ip addr lists them)"

@@ -1,9 +1,11 @@
 """The answer: a choice, claimed in the ledger."""
 
+from errno import EMFILE, ENFILE
+
 from anyport._choice import Choice
 from anyport._ledger import keeper
-from anyport._ledger.record import GIVEN, NAME, is_claimed
-from anyport.errors import LedgerError
+from anyport._ledger.record import GIVEN, NAME, is_claimed, name_owner
+from anyport.errors import AnyportError, LedgerError, ResourceLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +43,15 @@ def answer(selection: "Selection", tell: "Tell") -> Answer:
 
     `tell` gets warnings (a promise that the caller did not give up is gone) and notes (an answer other than expected).
     """
+    try:
+        return _answer(selection, tell)
+    except OSError as error:
+        if isinstance(error, AnyportError) or error.errno not in (EMFILE, ENFILE):
+            raise
+        raise ResourceLimit.of(error, "the question can't be answered") from None
+
+
+def _answer(selection: "Selection", tell: "Tell") -> Answer:
     choice = Choice(selection)
     try:
         found = _choose_and_claim(choice, tell) if selection.keep else choice.make(None)
@@ -79,7 +90,8 @@ def _under_lock(choice: Choice, book: "Book") -> bool:
             keep = int(choice.selection.keep * 1_000_000)
             for port, (record, name) in choice.chosen.items():
                 owner = name or choice.name_kept(port, record)
-                book.claim(port, keep, NAME if owner else GIVEN, owner or book.now, record)
+                kind, field = (NAME, name_owner(owner, book.now)) if owner else (GIVEN, book.now)
+                book.claim(port, keep, kind, field, record)
     finally:
         book.release()
     return found

@@ -37,7 +37,7 @@ def turn_of(port: int) -> int:
 class Offer:
     """What may be offered unasked: no reserved, no bad port; and which of it lies in the quiet range."""
 
-    __slots__ = ("_excluded", "_high", "_low", "_never", "_not_quiet")
+    __slots__ = ("_excluded", "_high", "_low", "_never", "_not_quiet", "has_quiet")
 
     def __init__(self, settings: "PortSettings", exclude: "Iterable[int]" = ()) -> None:
         self._low = settings.low
@@ -45,6 +45,7 @@ class Offer:
         self._excluded = frozenset(exclude)
         self._never = BAD_PORTS | settings.reserved | self._excluded
         self._not_quiet = self._never | SERVICES
+        self.has_quiet = any(map(self.is_quiet, QUIET))
 
     def allows(self, port: int, *, named: bool = False) -> bool:
         """Whether the number may be offered; one that was named explicitly is kept back only if it is excluded."""
@@ -54,8 +55,21 @@ class Offer:
         """Whether neither the kernel gives this number away nor a well-known service lives there."""
         return port in QUIET and not self._low <= port <= self._high and port not in self._not_quiet
 
-    def has_quiet(self) -> bool:
-        return any(map(self.is_quiet, QUIET))
+
+_offers: "list[tuple[PortSettings, Offer]]" = []
+
+
+def offer_of(settings: "PortSettings", exclude: "Iterable[int]" = ()) -> Offer:
+    """The Offer of these settings; without exclusions it is kept, for making it takes as long as a probe."""
+    excluded = frozenset(exclude)
+    if excluded:
+        return Offer(settings, excluded)
+    for known, offer in _offers:
+        if known is settings:
+            return offer
+    made = Offer(settings)
+    _offers[:] = [(settings, made)]
+    return made
 
 
 def shuffled(numbers: "list[T]", chance: "Callable[[int], bytes]" = os.urandom) -> "Iterator[T]":

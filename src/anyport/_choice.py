@@ -5,7 +5,7 @@ from errno import EADDRINUSE
 from itertools import chain, islice
 
 from anyport._address import TCP, endpoints
-from anyport._candidates import QUIET, Offer, by_newest, in_order_of_name, out_of, shuffled, starts_of
+from anyport._candidates import QUIET, by_newest, in_order_of_name, offer_of, out_of, quiet_at, shuffled, starts_of
 from anyport._ledger.record import NOTHING, claims_in, is_claimed, name_of
 from anyport._ledger.turns import by_turn, unclaimed_first
 from anyport._linux.sysctl import port_settings
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from anyport._address import Endpoint
     from anyport._ledger.book import Book
-    from anyport._linux.sysctl import PortSettings
     from anyport._selection import Selection
 
     Offered = Iterable[tuple[int, bytes]]  # ports, each with its record in the ledger
@@ -42,10 +41,6 @@ class Choice:
 
     def __init__(self, selection: "Selection") -> None:
         self.selection = selection
-        self.probe = Probe(endpoints(selection.hosts, selection.kinds))
-        self.namespace = self.probe.namespace()
-        self.settings = port_settings(self.namespace)
-        self.offer = _offer(self.settings, selection)
         self.chosen: dict[int, tuple[bytes, int]] = {}
         self.tried: dict[int, tuple[Endpoint, int] | None] = {}
         self.met = 0
@@ -53,8 +48,17 @@ class Choice:
         self.exhausted = False
         self.expected: dict[int, str] = {}
         self.now = 0
-        # Here, and not under the ledger's lock: it takes some milliseconds.
-        self.block_members = self._block_members() if selection.contiguous else frozenset[int]()
+        self.probe = Probe(endpoints(selection.hosts, selection.kinds))
+        try:
+            self.namespace = self.probe.namespace()
+            self.settings = port_settings(self.namespace)
+            self.offer = offer_of(self.settings, selection.exclude)
+            # Here, and not under the ledger's lock: both may take a while.
+            self.name = _name(selection)
+            self.block_members = self._block_members() if selection.contiguous else frozenset[int]()
+        except BaseException:
+            self.probe.close()
+            raise
 
     def make(self, book: "Book | None") -> bool:
         """Choose as many unused ports as were asked for, or say False; without a book nothing is known of claims."""
@@ -75,13 +79,14 @@ class Choice:
 
     @property
     def refused(self) -> "dict[int, tuple[Endpoint, int]]":
-        """The numbers that were probed in vain, or need not be."""
+        """The numbers that were probed in vain, or passed over for the kernel's table had them."""
         found = {port: refusal for port, refusal in self.tried.items() if refusal}
         if self.bound and self.selection.start is not None:
-            in_use = (self.probe.endpoints[0], EADDRINUSE)
-            found.update(
-                (port, in_use) for port in self.bound if port >= self.selection.start and port not in self.tried
+            passed = range(
+                self.selection.start, max(self.chosen) if len(self.chosen) == self.selection.count else LAST + 1
             )
+            in_use = (self.probe.endpoints[0], EADDRINUSE)
+            found.update((port, in_use) for port in self.bound if port in passed and port not in self.tried)
         return found
 
     def name_kept(self, port: int, record: bytes) -> int:
@@ -111,7 +116,7 @@ class Choice:
         base = self.selection.base
         if base == "quiet":
             # Where the ephemeral range leaves no quiet number, or none is unused, there is still the kernel's choice.
-            return chain(self._quiet(book), self._drawn(book)) if self.offer.has_quiet() else self._drawn(book)
+            return chain(self._quiet(book), self._drawn(book)) if self.offer.has_quiet else self._drawn(book)
         if base == "ephemeral":
             return self._drawn(book)
         return _steered(book, self._candidates())
@@ -119,7 +124,8 @@ class Choice:
     def _quiet(self, book: "Book | None") -> "Offered":
         if book:
             return by_turn(book, self.offer.is_quiet)
-        return _steered(None, shuffled(list(filter(self.offer.is_quiet, QUIET))))
+        start = int.from_bytes(os.urandom(4), "little")
+        return _steered(None, filter(self.offer.is_quiet, map(quiet_at, range(start, start + len(QUIET)))))
 
     def _candidates(self) -> "Iterable[int]":
         selection = self.selection
@@ -161,10 +167,9 @@ class Choice:
         yield from _steered(book, shuffled(list(filter(self.offer.allows, range(low, high + 1)))))
 
     def _choose_by_name(self, book: "Book | None") -> None:
-        from anyport._names import digest, work_tree
+        from anyport._names import digest
 
-        selection = self.selection
-        kind, name = ("here", work_tree()) if selection.here else ("name", selection.name or "")
+        selection, (kind, name) = self.selection, self.name
         for label in selection.labels or ("",):
             known_by = digest(kind, name, label, os.geteuid())
             order = in_order_of_name(known_by, self.settings.is_ephemeral, self.offer)
@@ -233,13 +238,10 @@ def _bound_tcp_ports() -> "set[int]":
         return set()
 
 
-_offers: "list[tuple[PortSettings, Offer]]" = []
+def _name(selection: "Selection") -> "tuple[str, str]":
+    """What the order of the numbers hangs on, if it is one by name: the kind of name, and the name."""
+    if not selection.here:
+        return "name", selection.name or ""
+    from anyport._names import work_tree
 
-
-def _offer(settings: "PortSettings", selection: "Selection") -> Offer:
-    """The Offer of these settings, kept for the next call: making it takes as long as a probe."""
-    if selection.exclude:
-        return Offer(settings, selection.exclude)
-    if not _offers or _offers[0][0] is not settings:
-        _offers[:] = [(settings, Offer(settings))]
-    return _offers[0][1]
+    return "here", work_tree()

@@ -46,7 +46,9 @@ def _passed_over(choice: "Choice") -> "dict[str, list[int]]":
         elif port in choice.refused:
             found.setdefault(_reason(choice, port), []).append(port)
         elif selection.contiguous and port not in choice.chosen:
-            found.setdefault(f"not the first of {selection.count} unused ports in a row", []).append(port)
+            found.setdefault(
+                f"not the first of {selection.count} ports in a row that are unused and may be offered", []
+            ).append(port)
     return found
 
 
@@ -131,7 +133,9 @@ def _outcome(choice: "Choice") -> str:
         return f"{found}{refused} tried in vain"
     if choice.exhausted:
         return f"{found}the kernel has none left to give (bind of port 0: EADDRINUSE)"
-    return f"{found}all others are excluded, in net.ipv4.ip_local_reserved_ports, or refused by browsers"
+    if choice.chosen:
+        return f"{len(choice.chosen)} found, and no other number may be offered"
+    return "all are excluded, in net.ipv4.ip_local_reserved_ports, or refused by browsers"
 
 
 def _way_out(choice: "Choice", refusals: "Sequence[Refusal]") -> str:

@@ -2,7 +2,7 @@
 
 import os
 
-from anyport.errors import InvalidSelection
+from anyport.errors import AnyportError
 
 
 def work_tree(folder: "str | None" = None) -> str:
@@ -13,7 +13,7 @@ def work_tree(folder: "str | None" = None) -> str:
     try:
         here = os.path.realpath(os.getcwd() if folder is None else folder)
     except OSError as error:
-        raise InvalidSelection(f"there is no current folder: {error.strerror}", hint="cd to one that exists") from None
+        raise AnyportError(f"there is no current folder: {error.strerror}", hint="cd to one that exists") from None
     top = here
     while not os.path.lexists(os.path.join(top, ".git")):
         parent = os.path.dirname(top)
@@ -24,9 +24,9 @@ def work_tree(folder: "str | None" = None) -> str:
 
 
 def digest(kind: str, name: str, label: str, uid: int) -> bytes:
-    """24 bytes: 16 that order the quiet range for this name, and 8 that stand for it in the ledger (never all zero)."""
+    """20 bytes: 16 that order the quiet range for this name, and 4 that stand for it in the ledger (never all zero)."""
     from _blake2 import blake2b  # hashlib would load OpenSSL, 3 ms
 
     text = "\0".join((str(uid), kind, name, label))
     found = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=24, person=b"anyport name").digest()
-    return found[:16] + (found[16:] if any(found[16:]) else b"\1" * 8)
+    return found[:16] + (found[16:20] if any(found[16:20]) else b"\1" * 4)

@@ -61,7 +61,7 @@ def _in_the_way(tables: "dict[tuple[str, int], dict[int, list[Row]]]", port: int
     """
     table = tables.get((endpoint.protocol, port)) or tables.get((endpoint.protocol, 0), {})
     rows = table.get(port, [])
-    found = [row for row in rows if may_overlap(row.address, endpoint.host)] or rows
+    found = [row for row in rows if may_overlap(row.address, endpoint.host, v6only=row.v6only)] or rows
     return [row for row in found if row.state in ("LISTEN", "BOUND")] or found
 
 

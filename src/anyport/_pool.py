@@ -1,19 +1,19 @@
 """The pool: quiet numbers that a process which asks often has claimed ahead, a few at a time.
 
 One claim costs more than one probe: lock, look, read, write, unlock.  So whoever asks again within a tenth of a second
-claims two numbers at once, then four, up to 32, and most calls are one look at a list and one probe.  Whatever is not
-plain (no number left, a bind refused, no IPv6, another network namespace) is left to the long way, which alone knows
-about errors; what was claimed and not given comes again in its turn.
+claims two numbers at once, then four, up to 32, and most calls are one look at a list and one probe.  What was not used
+within that time is claimed anew at the next call, as far as it is still ours.  Whatever is not plain (no number left, a
+bind refused, no IPv6, another network namespace) is left to the long way, which alone knows about errors.
 """
 
 import os
 from _socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as _socket
-from time import monotonic
+from time import CLOCK_BOOTTIME, clock_gettime
 
-from anyport._candidates import Offer
+from anyport._candidates import Offer, offer_of
 from anyport._ledger import keeper
-from anyport._ledger.turns import reserve
+from anyport._ledger.turns import renew, reserve
 from anyport._linux.socket import SO_NETNS_COOKIE
 from anyport._linux.sysctl import port_settings
 from anyport.errors import LedgerError
@@ -22,23 +22,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from anyport._ledger.book import Book
+    from anyport._ledger.turns import Reserved
+
 _FRESH = 0.1  # seconds that reserved numbers may wait; their claims last this much longer
 _MOST = 32
 
 
 class _Pool:
-    """What is reserved (last first), in which network namespace, until when; all of it replaced at once."""
+    """Numbers reserved in one ledger, with their records, last first, good until `until`; replaced as a whole."""
 
-    __slots__ = ("cookie", "ports", "size", "until")
+    __slots__ = ("book", "cookie", "ports", "size", "until")
 
-    def __init__(self, cookie: bytes, ports: "list[int]", size: int) -> None:
+    def __init__(self, cookie: bytes, book: "Book | None", ports: "list[Reserved]", size: int) -> None:
         self.cookie = cookie
+        self.book = book
         self.ports = ports
         self.size = size
-        self.until = monotonic() + _FRESH
+        self.until = clock_gettime(CLOCK_BOOTTIME) + _FRESH
 
 
-_pool = _Pool(b"", [], 0)
+_pool = _Pool(b"", None, [], 0)
 
 
 def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
@@ -51,11 +55,11 @@ def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
     try:
         sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
         cookie = sock.getsockopt(SOL_SOCKET, SO_NETNS_COOKIE, 8)
-        if pool.cookie != cookie or pool.until < monotonic() or not pool.ports:
+        if pool.cookie != cookie or pool.until < clock_gettime(CLOCK_BOOTTIME) or not pool.ports:
             pool = _refill(pool, cookie, keep, warn)
-        port = pool.ports.pop()
+        port, _ = pool.ports.pop()
         sock.bind(("::", port))
-    except (OSError, IndexError):  # IndexError: another thread took the last one
+    except (OSError, IndexError):  # IndexError: no quiet range, or another thread took the last one
         return None
     finally:
         sock.close()
@@ -64,28 +68,35 @@ def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
 
 def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str], None]") -> _Pool:
     global _pool
-    asks_often = pool.cookie == cookie and monotonic() < pool.until
-    size = min(max(1, pool.size * 2), _MOST) if asks_often else 1
     namespace = int.from_bytes(cookie, "little")
-    offer = Offer(port_settings(namespace))
+    offer = offer_of(port_settings(namespace))
     book = keeper.book(namespace, warn)
-    try:
-        book.acquire()
+    left = pool.ports if pool.book is book and pool.cookie == cookie else []
+    asks_often = pool.cookie == cookie and (bool(left) or clock_gettime(CLOCK_BOOTTIME) < pool.until)
+    size = min(max(1, pool.size * 2), _MOST) if asks_often and not left else max(1, len(left))
+    ports: list[Reserved] = []
+    if offer.has_quiet:
         try:
-            ports = reserve(book, offer.is_quiet, size, int((keep + _FRESH) * 1_000_000))
-        finally:
-            book.release()
-    except LedgerError as error:
-        keeper.replacement(namespace, book, error, warn)
-        raise
-    _pool = _Pool(cookie, ports, size)
+            ports = _reserve(book, offer, left, size, int((keep + _FRESH) * 1_000_000))
+        except LedgerError as error:
+            keeper.replacement(namespace, book, error, warn)
+            raise
+    _pool = _Pool(cookie, book, ports, size)
     return _pool
+
+
+def _reserve(book: "Book", offer: Offer, left: "list[Reserved]", size: int, keep: int) -> "list[Reserved]":
+    book.acquire()
+    try:
+        return renew(book, left, keep) or reserve(book, offer.is_quiet, size, keep)
+    finally:
+        book.release()
 
 
 def forget() -> None:
     """Reserve anew: after a fork the numbers are the parent's."""
     global _pool
-    _pool = _Pool(b"", [], 0)
+    _pool = _Pool(b"", None, [], 0)
 
 
 os.register_at_fork(after_in_child=forget)

@@ -123,7 +123,9 @@ class Probe:
 
         try:
             rows = sockets("tcp", port) if endpoint.kind == TCP else []
-            if not rows or any(row.inode and may_overlap(row.address, endpoint.host) for row in rows):
+            if not rows or any(
+                row.inode and may_overlap(row.address, endpoint.host, v6only=row.v6only) for row in rows
+            ):
                 return False
         except OSError:  # netlink refused: what can't be seen is not called unused
             return False

@@ -69,6 +69,15 @@ class Selection:
                 "--only goes with numbers, or with --name or --here, and with nothing else to choose from",
                 hint="anyport --only 8080",
             )
+        if self.only and self.preferred and all(port in self.exclude for port in self.preferred):
+            raise InvalidSelection(
+                f"--only {self.preferred[0]}, and --exclude has it: nothing is left", hint="leave one of them out"
+            )
+        if self.only and self.contiguous and min(self.preferred) + self.count - 1 > LAST:
+            raise InvalidSelection(
+                f"{self.count} ports in a row from {min(self.preferred)} on would end above the limit {LAST}",
+                hint="begin lower, or ask for fewer",
+            )
         most = LAST
         if self.only and not self.contiguous:
             most = len(self.preferred) or max(1, len(self.labels))
@@ -148,7 +157,12 @@ def _check_hosts(host: "str | Iterable[str] | None") -> "tuple[str, ...]":
     for each in hosts:
         if not isinstance(each, str) or not each.strip() or "\0" in each:
             raise InvalidSelection(f"{each!r} is no host", hint="name one such as 127.0.0.1, ::1 or localhost")
-    return tuple(dict.fromkeys(each.strip().removeprefix("[").removesuffix("]") for each in hosts))
+    return tuple(dict.fromkeys(_bare(each.strip()) for each in hosts))
+
+
+def _bare(host: str) -> str:
+    """`::1` of `[::1]`."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def _check_keep(keep: "float | str") -> float:

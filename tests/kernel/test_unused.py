@@ -149,6 +149,19 @@ def test_a_stranger_elsewhere_does_not_spoil_leftovers() -> None:
             assert anyport.find(PORT, only=True, host="127.0.0.1") == PORT
 
 
+def test_a_stranger_of_the_other_family_does_not_spoil_leftovers() -> None:
+    """nginx's `ipv6only=on` on `::` is no occupant of 127.0.0.1; without it, it is."""
+    with private_network():
+        leave_time_wait("127.0.0.1", reuse=True)
+        with listening("::", PORT, v6only=True, reuse=True):
+            assert servers_can("127.0.0.1", {"tcp": True}, reuse=True)
+            assert anyport.find(PORT, only=True, host="127.0.0.1") == PORT
+        with listening("::", PORT, reuse=True):
+            assert not servers_can("127.0.0.1", {"tcp": True}, reuse=True)
+            with pytest.raises(anyport.NoUnusedPort):
+                anyport.find(PORT, only=True, host="127.0.0.1")
+
+
 def test_orphans_of_a_killed_server_are_leftovers() -> None:
     """A server that was killed in the middle of a connection leaves FIN_WAIT2, which no process has."""
     code = """

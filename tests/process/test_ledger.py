@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,7 +17,18 @@ import anyport
 from anyport._candidates import QUIET
 from anyport._ledger import record
 from anyport._ledger.book import boot_word
-from support import COMMAND, NO_VARIABLE, NOBODY, free_uid, no_folders, numbers, private_network, python, python_as
+from support import (
+    COMMAND,
+    NO_VARIABLE,
+    NOBODY,
+    free_uid,
+    needs_root,
+    no_folders,
+    numbers,
+    private_network,
+    python,
+    python_as,
+)
 from support import anyport as command
 
 FIND = "import anyport\nprint(*(anyport.find() for _ in range(int(sys.argv[1]))))"
@@ -366,46 +378,41 @@ def test_ledgers_of_namespaces_that_are_gone_are_removed() -> None:
         assert not old.exists()
 
 
-def test_two_users_share_a_file_that_both_may_write(ledger: Path) -> None:
+def test_two_users_share_a_file_that_both_may_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """ANYPORT_LEDGER: no check of the owner, the mode as found."""
-    ledger.touch()
-    ledger.chmod(0o666)
-    for folder in [ledger.parent, *ledger.parent.parents][:-1]:
-        folder.chmod(folder.stat().st_mode | 0o011)
-    ours = numbers(python(ALONE, "400").stdout)
-    done = python_as(NOBODY, FIND, "400")
-    assert done.stderr == ""
-    theirs = numbers(done.stdout)
-    assert len({*ours, *theirs}) == 800
-    assert ledger.stat().st_mode & 0o777 == 0o666
+    needs_root()
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        ledger = Path(folder, "ledger")
+        ledger.touch()
+        ledger.chmod(0o666)
+        monkeypatch.setenv("ANYPORT_LEDGER", str(ledger))
+        ours = numbers(python(ALONE, "400").stdout)
+        done = python_as(NOBODY, FIND, "400")
+        assert done.stderr == ""
+        assert len({*ours, *numbers(done.stdout)}) == 800
+        assert ledger.stat().st_mode & 0o777 == 0o666
 
 
-def test_another_users_file_in_a_sticky_folder_can_be_shared(ledger: Path) -> None:
+def test_another_users_file_in_a_sticky_folder_can_be_shared(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where fs.protected_regular forbids O_CREAT on it, which is the default with systemd."""
-    rule = Path("/proc/sys/fs/protected_regular")
-    before = rule.read_text()
-    folder = ledger.parent / "sticky"
-    folder.mkdir()
-    folder.chmod(0o1777)
-    shared = folder / "ledger"
-    shared.touch()
-    shared.chmod(0o666)
-    os.chown(shared, 12345, 12345)
-    rule.write_text("2")
-    try:
-        done = anyport_with(shared)
-    finally:
-        rule.write_text(before)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert header(shared) is not None
+    really_open = os.open
 
+    def protected(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_CREAT and os.path.exists(path):
+            raise PermissionError(13, "Permission denied", path)
+        return really_open(path, flags, mode, dir_fd=dir_fd)
 
-def anyport_with(shared: Path) -> "subprocess.CompletedProcess[str]":
-    return command(env={**os.environ, "ANYPORT_LEDGER": str(shared)})
+    ledger.touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", protected)
+        assert anyport.find_many(2)
+    assert header(ledger) is not None
 
 
 def test_two_pid_namespaces_share_a_file() -> None:
     """As two containers do: a claim counts until its deadline wherever it was made."""
+    needs_root()
     ours = numbers(python(ALONE, "400").stdout)
     inside = ["unshare", "--pid", "--fork", sys.executable, "-c", ALONE, "400"]
     theirs = numbers(subprocess.run(inside, capture_output=True, text=True, check=True).stdout)
@@ -464,3 +471,79 @@ print(book.path != again, file=sys.stderr)
         done = python(code, str(uid))
         assert (len(numbers(done.stdout)), done.stderr) == (3, "True\n")
         assert len(list(shm.iterdir())) == 1
+
+
+LOST_DESCRIPTORS = """
+import os, sys, warnings, anyport
+warnings.simplefilter("ignore")
+if sys.argv[1] == "memory":
+    os.environ["ANYPORT_LEDGER"] = "/proc/nowhere"
+anyport.find_many(2)
+os.closerange(3, 64)
+files = [open(f"{sys.argv[2]}/data{n}", "w+b", buffering=0) for n in range(20)]
+for file in files:
+    file.write(b"important")
+for _ in range(3):
+    assert len(set(anyport.find_many(2) + [anyport.find()])) == 3
+for file in files:
+    file.seek(0)
+    assert file.read() == b"important"
+os.closerange(3, 64)
+assert anyport.find_many(2)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_somebody_closes_all_descriptors(kind: str, tmp_path: Path) -> None:
+    """A daemon does, and opens its own files: the numbers are theirs, and nothing of ours is written there."""
+    code = "import sys\n" + LOST_DESCRIPTORS
+    done = subprocess.run(
+        [sys.executable, "-c", code, kind, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unknown_boot_never_wipes_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container without /proc/sys/kernel shares the file with one that has it: both keep what is there."""
+    from anyport._ledger import book, keeper
+
+    seen = []
+    for number in range(8):
+        keeper._books.clear()
+        with monkeypatch.context() as patched:
+            if number % 2:
+                patched.setattr(book, "boot_word", lambda: 0)
+            seen.append(anyport.find(in_="20123-20130"))
+    assert sorted(seen) == list(range(20123, 20131))
+
+
+def test_descriptors_run_out_at_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is an error of this call, and nothing is remembered of it."""
+    from anyport._linux import sysctl
+
+    def none_left(_name: str, _root: str = "") -> str:
+        raise OSError(24, "Too many open files")
+
+    first = anyport.find(in_="20123-20124", keep=60)
+    from anyport._ledger import keeper
+
+    keeper._books.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(sysctl, "read", none_left)
+        with pytest.raises(anyport.ResourceLimit):
+            anyport.find(in_="20123-20124")
+    assert {first, anyport.find(in_="20123-20124")} == {20123, 20124}
+
+
+def test_a_call_within_a_call_does_not_wait_for_itself(ledger: Path) -> None:
+    """A signal handler that asks while its own thread has the ledger."""
+    from anyport._ledger.book import Book
+    from anyport.errors import LedgerError
+
+    book = Book(lambda: (os.open(ledger, os.O_RDWR | os.O_CREAT), str(ledger), False))
+    book.acquire()
+    begin = time.monotonic()
+    with pytest.raises(LedgerError, match="this thread has the ledger already"):
+        book.acquire()
+    assert time.monotonic() - begin < 1
+    book.release()

@@ -26,7 +26,7 @@ class Players:
         self.quiet = {
             quiet_at(turn) for turn in range(self.chance.choice([12, 50]))
         }  # side by side, as all are at length
-        self.books = [Book(lambda: (os.open(path, os.O_RDWR | os.O_CREAT), str(path))) for _ in range(3)]
+        self.books = [Book(lambda: (os.open(path, os.O_RDWR | os.O_CREAT), str(path), False)) for _ in range(3)]
 
     def play(self) -> None:
         """One caller comes, after some time."""
@@ -48,7 +48,8 @@ class Players:
         return {p: (record.deadline_of(r), record.given_at(r)) for p, r in found if record.is_claimed(r, book.now)}
 
     def reserve(self, book: Book, keep: int) -> list[int]:
-        ports = turns.reserve(book, self.quiet.__contains__, self.chance.choice([1, 2, 4, 8]), keep)
+        count = self.chance.choice([1, 2, 4, 8])
+        ports = [port for port, _ in turns.reserve(book, self.quiet.__contains__, count, keep)]
         self.reserved += len(ports)
         return ports[::-1] or self.one(book, keep)
 

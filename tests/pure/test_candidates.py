@@ -46,8 +46,8 @@ def test_the_quiet_range_has_nothing_that_others_use() -> None:
 
 def test_an_ephemeral_range_over_everything_leaves_no_quiet_range() -> None:
     """1024-65535 is a setting that people have."""
-    assert not Offer(PortSettings(1024, 65535, frozenset())).has_quiet()
-    assert Offer(PortSettings(1024, 29998, frozenset())).has_quiet()
+    assert not Offer(PortSettings(1024, 65535, frozenset())).has_quiet
+    assert Offer(PortSettings(1024, 29998, frozenset())).has_quiet
 
 
 def test_reserved_and_bad_numbers_are_offered_only_by_name() -> None:

@@ -66,7 +66,9 @@ def test_hosts_may_be_written_in_brackets() -> None:
         ({"only": True, "port": 1, "from_": 2}, "--only"), ({"only": True, "port": 80, "count": 2}, "2 ports out of 1"),
         ({"in_": "1-3", "count": 4}, "4 ports out of 3"), ({"from_": 65535, "count": 2}, "2 ports out of 1"),
         ({"ephemeral": True, "contiguous": True}, "--contiguous"), ({"name": "a", "contiguous": True}, "--contiguous"),
-        ({"name": "a", "as_": ["b"], "port": 80}, "labels"), ({"exclude": "x"}, "x"), ({"port": 3.5}, "3.5"),
+        ({"name": "a", "as_": ["b"], "port": 80}, "labels"), ({"exclude": "x"}, "x"),
+        ({"only": True, "port": 80, "exclude": "80"}, "80"),
+        ({"only": True, "port": 65534, "count": 3, "contiguous": True}, "65535"), ({"port": 3.5}, "3.5"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_asked_names_the_value_or_the_limit(words: dict[str, object], seen: str) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from anyport._answer import Answer
     from anyport._refusal import Refusal
 
-DONE, NOTHING_THERE, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, NOTHING_THERE, USAGE = 0, 1, 2
 _MOST = 12  # refusals that a message lists
 
 

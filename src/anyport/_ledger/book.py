@@ -31,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Opener = Callable[[], tuple[int, str]]
+    Opener = Callable[[], tuple[int, str, bool]]  # descriptor, path, whether the user named it
 
 _WAIT = 5.0  # seconds for the lock, which everybody keeps for some milliseconds at most
 _TRY_LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
@@ -45,15 +45,18 @@ class Book:
     """
 
     __slots__ = (
-        "_boot", "_fd", "_inode", "_mutex", "_opener", "_turned", "aged", "alone", "full_until", "now", "path", "turn",
+        "_boot", "_fd", "_holder", "_inode", "_mutex", "_named", "_opener", "_turned", "aged", "alone", "full_until",
+        "now", "path", "turn",
     )  # fmt: skip
 
     def __init__(self, opener: "Opener", *, alone: bool = False) -> None:
-        self._opener = opener
-        self._mutex = _thread.allocate_lock()
-        self._boot = boot_word()
         self._fd = -1
         self._inode = (0, 0)
+        self._opener = opener
+        self._mutex = _thread.allocate_lock()
+        self._holder = 0
+        self._boot = -1
+        self._named = False
         self._turned = False
         self.path = ""
         self.alone = alone
@@ -65,9 +68,14 @@ class Book:
 
         Raises LedgerError when it can't be locked within five seconds, or can't be opened, read or repaired.
         """
-        if not self._mutex.acquire(timeout=_WAIT):
-            raise LedgerError(f"another thread has had the ledger for {_WAIT:g} s")
+        me = _thread.get_ident()
+        if not self._mutex.acquire(timeout=0.0 if self._holder == me else _WAIT):
+            who = "this thread has the ledger already" if self._holder == me else "another thread has had the ledger"
+            raise LedgerError(f"{who}{'' if self._holder == me else f' for {_WAIT:g} s'}")  # from a signal handler
+        self._holder = me
         try:
+            if self._boot < 0:
+                self._boot = boot_word()
             if not self._try_lock():
                 self._lock()
             turn = unpack_header(os.pread(self._fd, SLOT, 0), self._boot)
@@ -121,7 +129,7 @@ class Book:
     def readable(self) -> bytes:
         """What can still be read of the file, with or without the lock."""
         try:
-            return self.records() if self._fd >= 0 else b""
+            return self.records() if self._fd >= 0 and is_file(self._fd, self._inode) else b""
         except OSError:
             return b""
 
@@ -151,8 +159,10 @@ class Book:
 
     def _try_lock(self) -> bool:
         """Lock the file that the path names now, which may have been deleted or replaced since it was opened."""
+        if self._fd >= 0 and not is_file(self._fd, self._inode):
+            self._fd = -1  # somebody closed all descriptors, and this number may be another file's by now
         if self._fd < 0:
-            self._fd, self.path = self._opener()
+            self._fd, self.path, self._named = self._opener()
             found = os.fstat(self._fd)
             self._inode = (found.st_ino, found.st_dev)
         try:
@@ -170,16 +180,17 @@ class Book:
         return False
 
     def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and is_file(fd, self._inode):
+            os.close(fd)
 
     def _repair(self) -> int:
         """Start anew: this is a new file, or noise, another version's, or from before the machine was restarted.
 
         Noise only where the folder is ours: in a file that was named it may be somebody's data (see `place`).
         """
-        place.check_before_repair(self._fd, self.path)
+        if self._named:
+            place.check_content(self._fd, self.path)
         os.ftruncate(self._fd, 0)
         os.ftruncate(self._fd, WHOLE)
         header = new_header(self._boot)
@@ -190,7 +201,10 @@ class Book:
         try:
             if self._fd >= 0:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
+        except OSError:
+            self._fd = -1  # closed by somebody else, and with it the lock is gone
         finally:
+            self._holder = 0
             self._mutex.release()
 
     def _trouble(self, error: OSError) -> OSError:
@@ -206,6 +220,15 @@ class Book:
         )
 
 
+def is_file(fd: int, inode: "tuple[int, int]") -> bool:
+    """Whether this descriptor still is the file with that inode."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return False
+    return (found.st_ino, found.st_dev) == inode
+
+
 def _write_all(fd: int, data: bytes, at: int) -> None:
     if os.pwrite(fd, data, at) < len(data):  # a file system that fills up writes what still fits, without an error
         raise OSError(ENOSPC, os.strerror(ENOSPC))
@@ -217,8 +240,8 @@ def new_header(boot: int) -> bytes:
 
 
 def boot_word() -> int:
-    """32 bits that differ from boot to boot."""
+    """32 bits that differ from boot to boot; 0 where /proc does not show them, which matches any."""
     try:
         return int(sysctl.read("kernel/random/boot_id")[:8], 16)
-    except (OSError, ValueError):  # no /proc: then a claim of an earlier boot may count for up to 24 h
+    except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
         return 0

@@ -4,7 +4,7 @@ import os
 import time
 
 from anyport._ledger import place
-from anyport._ledger.book import Book, boot_word, new_header
+from anyport._ledger.book import Book, boot_word, is_file, new_header
 from anyport.errors import LedgerError
 
 TYPE_CHECKING = False
@@ -45,7 +45,8 @@ def replacement(namespace: int, broken: Book, error: LedgerError, warn: "Warn") 
     current = _books.get(key)
     if current is not None and current is not broken:
         return current  # another thread has done it
-    _once(warn)(f"{error}; only this process and its forks know the ports given out now", error.hint)
+    if not broken.alone:
+        _once(warn)(f"{error}; only this process and its forks know the ports given out now", error.hint)
     try:
         memory = _Memory(broken.readable())
     except OSError:
@@ -62,20 +63,24 @@ class _Memory:
     """
 
     def __init__(self, content: bytes) -> None:
-        self._fd = -1
+        self._fd, self._inode = -1, (0, 0)
         self._fd = os.memfd_create("anyport-ledger", os.MFD_CLOEXEC)
+        found = os.fstat(self._fd)
+        self._inode = (found.st_ino, found.st_dev)
         # What is known of claims stays known.  The header is new, or all processes that can't write to the real ledger
         # would go on from the same turn.
         os.pwrite(self._fd, content, 0)
         os.pwrite(self._fd, new_header(boot_word()), 0)
 
     def __del__(self) -> None:
-        if self._fd >= 0:
+        if self._fd >= 0 and is_file(self._fd, self._inode):
             os.close(self._fd)
 
-    def open(self) -> "tuple[int, str]":
+    def open(self) -> "tuple[int, str, bool]":
+        if not is_file(self._fd, self._inode):
+            raise LedgerError("the ledger of this process was closed by somebody else")
         path = f"/proc/self/fd/{self._fd}"
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC), path
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC), path, False
 
 
 def _once(warn: "Warn") -> "Warn":

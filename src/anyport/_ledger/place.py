@@ -26,8 +26,10 @@ class _NotOurs(Exception):
     """Somebody else has the place, or put something else there."""
 
 
-def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str]":
-    """A descriptor and the path of this user's ledger for this network namespace; LedgerError if there is no place.
+def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str, bool]":
+    """A descriptor and the path of this user's ledger for this network namespace, and whether the user named it.
+
+    LedgerError if there is no place.
 
     The place is the first of /run/user/UID, /dev/shm and /tmp that is ours.  It never depends on XDG_RUNTIME_DIR, which
     is missing under cron, su and CI and would split the ledger in two.  `warn` gets (message, hint) of a place that
@@ -35,12 +37,11 @@ def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str]":
     """
     shared = os.environ.get(VARIABLE)
     if shared:
-        path = os.path.abspath(shared)  # the current folder may be another one when the path is looked at again
-        return _open_shared(path), path
+        return *_open_shared(shared), True
     failures: list[str] = []
     for folder in _folders(os.geteuid()):
         try:
-            return _open_own(folder, f"ledger-{VERSION}-{namespace:x}")
+            return *_open_own(folder, f"ledger-{VERSION}-{namespace:x}"), False
         except _NotOurs as error:
             warn(f"the ledger can't be kept in {folder}: {error}", f"remove it, or name a file in {VARIABLE}")
             failures.append(f"{folder}: {error}")
@@ -54,32 +55,30 @@ def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str]":
     )
 
 
-def _open_shared(path: str) -> int:
+def _open_shared(name: str) -> "tuple[int, str]":
     """The file that the user named: no check of its owner, its mode stays as it is.
 
     But it must be a ledger, or empty: any other file would be overwritten.
     """
     try:
+        path = os.path.abspath(name)  # the current folder may be another one when the path is looked at again
         fd = _open_or_make(path)
     except OSError as error:
         if error.errno in (EMFILE, ENFILE):
             raise
-        reason = error.strerror or "unknown"
-    else:
-        reason = _no_ledger(fd)
-        if not reason:
-            return fd
+        raise _unusable(name, error.strerror or "unknown") from None
+    reason = _no_ledger(fd)
+    if reason:
         os.close(fd)
-    raise _unusable(path, reason)
+        raise _unusable(path, reason)
+    return fd, path
 
 
-def check_before_repair(fd: int, path: str) -> None:
-    """LedgerError for an open ledger whose content somebody replaced by something else, where it may be of value."""
-    shared = os.environ.get(VARIABLE)
-    if shared and path == os.path.abspath(shared):
-        reason = _no_ledger(fd)
-        if reason:
-            raise _unusable(path, reason)
+def check_content(fd: int, path: str) -> None:
+    """LedgerError if a file that the user named holds something else than a ledger, which may be of value."""
+    reason = _no_ledger(fd)
+    if reason:
+        raise _unusable(path, reason)
 
 
 def _unusable(path: str, reason: str) -> LedgerError:

@@ -3,7 +3,8 @@
 65,536 slots of 16 bytes, little-endian, 1 MiB in all, sparse.  Each port has one:
 
     deadline << 8 | kind    8 bytes; microseconds on the boot clock; all 0 = never claimed
-    owner                   8 bytes; of kind GIVEN: when it was given out, of kind NAME: the name's hash
+    owner                   8 bytes; of kind GIVEN: when it was given out, in microseconds;
+                            of kind NAME: when, in seconds (4 bytes), and the name's hash (4 bytes)
 
 Port N has slot N, but those of 10000-29999 stand in the order of their turns, so that the next ones lie side by side
 and are read and written in one call.  There is no port 0; slot 0 is the header:
@@ -40,11 +41,11 @@ def pack_header(boot: int, turn: int) -> bytes:
 
 
 def unpack_header(data: bytes, boot: int) -> "int | None":
-    """The turn, or None if this is no header of ours, or one of another boot."""
+    """The turn, or None if this is no header of ours, or one of another boot (0: which is not known)."""
     if len(data) != SLOT:
         return None
     magic, of_boot, turn, _ = _header.unpack(data)
-    return turn % len(QUIET) if magic == _MAGIC_AND_VERSION and of_boot == boot else None
+    return turn % len(QUIET) if magic == _MAGIC_AND_VERSION and (of_boot == boot or not (of_boot and boot)) else None
 
 
 def offset(port: int) -> int:
@@ -62,6 +63,11 @@ def record_in(slots: bytes, port: int) -> bytes:
     return slots[at : at + SLOT]
 
 
+def name_owner(name: int, now: int) -> int:
+    """The owner field of a claim of kind NAME."""
+    return name << 32 | now // 1_000_000
+
+
 def pack_claim(deadline: int, kind: int, owner: int) -> bytes:
     return _record.pack(deadline << 8 | kind, owner)
 
@@ -73,7 +79,7 @@ def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
     word, owner = _record.unpack(data)
     if not now < word >> 8 <= now + LONGEST:
         return False
-    return not (name and word & 0xFF == NAME and owner == name)
+    return not (name and word & 0xFF == NAME and owner >> 32 == name)
 
 
 def claims_in(slots: bytes, now: int) -> "dict[int, int]":
@@ -81,9 +87,8 @@ def claims_in(slots: bytes, now: int) -> "dict[int, int]":
     found: dict[int, int] = {}
     for slot, (word, owner) in enumerate(_record.iter_unpack(slots)):
         if word and slot and now < word >> 8 <= now + LONGEST:
-            found[quiet_at(slot - QUIET.start) if slot in QUIET else slot] = (
-                owner if word & 0xFF == GIVEN else word >> 8
-            )
+            port = quiet_at(slot - QUIET.start) if slot in QUIET else slot
+            found[port] = owner if word & 0xFF == GIVEN else _when(word & 0xFF, owner, word >> 8)
     return found
 
 
@@ -93,10 +98,15 @@ def deadline_of(data: bytes) -> int:
 
 def name_of(data: bytes) -> int:
     """The hash of the name that a record is a claim for, or 0."""
-    return int.from_bytes(data[8:], "little") if data[0] == NAME else 0
+    return int.from_bytes(data[12:], "little") if data[0] == NAME else 0
 
 
 def given_at(data: bytes) -> int:
     """When a claimed number was given out, for finding the one given longest ago."""
-    kind = data[0]
-    return int.from_bytes(data[8:], "little") if kind == GIVEN else deadline_of(data)
+    return _when(data[0], int.from_bytes(data[8:], "little"), deadline_of(data))
+
+
+def _when(kind: int, owner: int, deadline: int) -> int:
+    if kind == NAME:
+        return (owner & 0xFFFFFFFF) * 1_000_000
+    return owner if kind == GIVEN else deadline  # of an unknown kind no more is known

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anyport._ledger.book import Book
 
     IsQuiet = Callable[[int], bool]
+    Reserved = tuple[int, bytes]  # a port, and the record by which it is ours
 
 _LAP = len(QUIET)
 _LOOK_AHEAD = 8  # records read before the whole ledger is, which takes 60 us and a megabyte
@@ -78,7 +79,7 @@ def _take_turn(book: "Book", turn: int, record: bytes, is_quiet: "IsQuiet") -> "
         yield port, record
 
 
-def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[int]":
+def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[Reserved]":
     """Claim the next quiet numbers in one stroke, last turn first; none when by_turn has to look further.
 
     They are not probed yet: whoever reserves them tries them one by one.
@@ -101,7 +102,15 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[i
         records[at] = pack_claim(deadline, GIVEN, book.now + at)  # + at: none was given at the same time
     book.claim_from_turn(b"".join(records))
     book.take_turn((book.turn + count) % _LAP)
-    return [ports[at] for at in reversed(quiet)]
+    return [(ports[at], records[at]) for at in reversed(quiet)]
+
+
+def renew(book: "Book", reserved: "list[Reserved]", keep: int) -> "list[Reserved]":
+    """Claim again what was reserved and not used, as far as nobody else has been given it since."""
+    still_ours = [(port, record) for port, record in reserved if book.record(port) == record]
+    for port, record in still_ours:
+        book.claim(port, keep, GIVEN, book.now, record)
+    return [(port, book.record(port)) for port, _ in still_ours]
 
 
 def _oldest(book: "Book", count: int) -> "list[tuple[int, int]]":

@@ -12,6 +12,7 @@ NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 INET_DIAG_REQ_BYTECODE = 1
 INET_DIAG_BC_S_EQ = 11
+INET_DIAG_SKV6ONLY = 11
 TCP_CLOSE = 7
 TCPF_LISTEN, TCPF_BOUND_INACTIVE, TCPF_ALL = 1 << 10, 1 << 13, 0x3FFE
 
@@ -32,9 +33,12 @@ _ANY_SOCKET = b"\xff" * 8
 
 
 class Row:
-    """One socket of the kernel's table; `inode` is 0 when no process has it any more (TIME_WAIT and orphans)."""
+    """One socket of the kernel's table; `inode` is 0 when no process has it any more (TIME_WAIT and orphans).
 
-    __slots__ = ("address", "inode", "port", "protocol", "state", "uid")
+    `v6only` is told of sockets that are bound or listening, and False for all others.
+    """
+
+    __slots__ = ("address", "inode", "port", "protocol", "state", "uid", "v6only")
 
     def __init__(  # noqa: PLR0913, PLR0917 - a row; every field is one
         self, protocol: str, state: str, address: str, port: int, uid: int, inode: int
@@ -45,6 +49,7 @@ class Row:
         self.port = port
         self.uid = uid
         self.inode = inode
+        self.v6only = False
 
 
 def sockets(protocol: str, port: int = 0) -> "list[Row]":
@@ -108,4 +113,19 @@ def parse(answer: bytes, protocol: str) -> Row:
     name = STATES.get(state, f"state {state}")
     if state == TCP_CLOSE:  # what a bound-only TCP socket and every UDP socket say of themselves
         name = "BOUND"
-    return Row(protocol, name, address, int.from_bytes(sport, "big"), uid, inode)
+    row = Row(protocol, name, address, int.from_bytes(sport, "big"), uid, inode)
+    row.v6only = any(_attribute(answer, INET_DIAG_SKV6ONLY))
+    return row
+
+
+def _attribute(answer: bytes, kind: int) -> bytes:
+    """The value of an attribute behind the row, or nothing."""
+    at = _inet_diag_msg.size
+    while at + _nlattr.size <= len(answer):
+        length, found = _nlattr.unpack_from(answer, at)
+        if length < _nlattr.size:
+            break
+        if found == kind:
+            return answer[at + _nlattr.size : at + length]
+        at += (length + 3) & ~3
+    return b""

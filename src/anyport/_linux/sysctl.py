@@ -56,15 +56,15 @@ def ip_local_reserved_ports() -> "frozenset[int]":
 
 def ip_local_port_range() -> "tuple[int, int]":
     """The ephemeral range, both ends included."""
-    low, high = _read_or("net/ipv4/ip_local_port_range", "{} {}".format(*_DEFAULT_RANGE)).split()
-    return int(low), int(high)
+    words = _read_or("net/ipv4/ip_local_port_range", "").split()
+    return (int(words[0]), int(words[1])) if len(words) == 2 else _DEFAULT_RANGE
 
 
 def _read_or(name: str, default: str) -> str:
     # A sandbox without /proc/sys still has the kernel's defaults, most likely; there is nothing better to know.
     try:
         return read(name)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return default
 
 
