@@ -5,6 +5,7 @@ from errno import EMFILE, ENFILE
 from anyport._choice import Choice
 from anyport._ledger import keeper
 from anyport._ledger.record import GIVEN, NAME, is_claimed, name_owner
+from anyport._ledger.turns import SurveyNeeded, survey
 from anyport.errors import AnyportError, LedgerError, ResourceLimit
 
 TYPE_CHECKING = False
@@ -83,6 +84,14 @@ def _choose_and_claim(choice: Choice, tell: "Tell") -> bool:
 
 
 def _under_lock(choice: Choice, book: "Book") -> bool:
+    try:
+        return _choose_under_lock(choice, book)
+    except SurveyNeeded:
+        choice.seen = survey(book, choice.offer.is_quiet)
+        return _choose_under_lock(choice, book)
+
+
+def _choose_under_lock(choice: Choice, book: "Book") -> bool:
     book.acquire()
     try:
         found = choice.make(book)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from anyport._address import Endpoint
     from anyport._ledger.book import Book
+    from anyport._ledger.turns import Survey
     from anyport._selection import Selection
 
     Offered = Iterable[tuple[int, bytes]]  # ports, each with its record in the ledger
@@ -36,7 +37,7 @@ class Choice:
     `chosen` maps each port to its old record and the name it is claimed for (or 0), `tried` each number that was probed
     to None, or to the endpoint and errno of the refusal (`met` counts those), `expected` the own number of each name to
     the name.  `now` is the ledger's time, `bound` what the kernel's table was seen to hold, `exhausted` says that the
-    kernel had no number left to give.
+    kernel had no number left to give, and `seen` is a survey of the ledger, where one was needed.
     """
 
     def __init__(self, selection: "Selection") -> None:
@@ -48,6 +49,7 @@ class Choice:
         self.exhausted = False
         self.expected: dict[int, str] = {}
         self.now = 0
+        self.seen: Survey | None = None
         self.probe = Probe(endpoints(selection.hosts, selection.kinds))
         try:
             self.namespace = self.probe.namespace()
@@ -123,7 +125,7 @@ class Choice:
 
     def _quiet(self, book: "Book | None") -> "Offered":
         if book:
-            return by_turn(book, self.offer.is_quiet)
+            return by_turn(book, self.offer.is_quiet, self.seen)
         start = int.from_bytes(os.urandom(4), "little")
         return _steered(None, filter(self.offer.is_quiet, map(quiet_at, range(start, start + len(QUIET)))))
 

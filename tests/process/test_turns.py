@@ -23,6 +23,7 @@ class Players:
         self.now = 1_000 * SECOND
         self.reserved = 0
         monkeypatch.setattr(book_module, "boot_microseconds", lambda: self.now)
+        monkeypatch.setattr(turns, "boot_microseconds", lambda: self.now)
         self.quiet = {
             quiet_at(turn) for turn in range(self.chance.choice([12, 50]))
         }  # side by side, as all are at length
@@ -54,7 +55,11 @@ class Players:
         return ports[::-1] or self.one(book, keep)
 
     def one(self, book: Book, keep: int) -> list[int]:
-        port, old = next(turns.by_turn(book, self.quiet.__contains__))
+        try:
+            port, old = next(turns.by_turn(book, self.quiet.__contains__))
+        except turns.SurveyNeeded:
+            seen = turns.survey(book, self.quiet.__contains__)
+            port, old = next(turns.by_turn(book, self.quiet.__contains__, seen))
         book.claim(port, keep, record.GIVEN, book.now, old)
         return [port]
 

@@ -1,8 +1,7 @@
 """The order of choice: an unclaimed number before a claimed one, then the one that was given out longest ago."""
 
-from itertools import chain
-
 from anyport._candidates import QUIET, quiet_at, shuffled, turn_of
+from anyport._clock import boot_microseconds
 from anyport._ledger.record import (
     GIVEN,
     SLOT,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     IsQuiet = Callable[[int], bool]
     Reserved = tuple[int, bytes]  # a port, and the record by which it is ours
+    Survey = tuple[list[int], list[tuple[int, int]], int]  # unclaimed; (when given, port), the oldest last; good until
 
 _LAP = len(QUIET)
 _LOOK_AHEAD = 8  # records read before the whole ledger is, which takes 60 us and a megabyte
@@ -45,38 +45,59 @@ def unclaimed_first(book: "Book", candidates: "Iterable[int]", name: int = 0) ->
         yield port, record
 
 
-def by_turn(book: "Book", is_quiet: "IsQuiet") -> "Iterator[tuple[int, bytes]]":
+class SurveyNeeded(Exception):
+    """The next numbers are claimed: somebody must look through the whole ledger, which is no work for a lock."""
+
+
+def by_turn(book: "Book", is_quiet: "IsQuiet", seen: "Survey | None" = None) -> "Iterator[tuple[int, bytes]]":
     """(port, its record) of the quiet range, each number once before any comes twice.
 
-    One step costs the same however many were given.  When all are claimed (or in use), the claimed ones are sorted by
-    age once; from then on the next is the oldest that was not given out again since, until the first of those claims
-    ends.  So one that was in use at that time is not looked at again before.
+    One step costs the same however many were given.  When the next ones are claimed, SurveyNeeded is raised: what
+    `survey` has seen, without the lock, then says which are not, and which of the others were given longest ago.  From
+    then on the next is the oldest that was not given out again since, until the first of those claims ends.  (One that
+    was in use at that time is not looked at again before.)
     """
     yield from _by_age(book)
-    start = book.turn
-    near = min(_LOOK_AHEAD, _LAP - start)
-    ahead = book.records_from_turn(near)
+    near = min(_LOOK_AHEAD, _LAP - book.turn)
+    start, ahead = book.turn, book.records_from_turn(near)
     for step in range(near):
-        record = ahead[step * SLOT : step * SLOT + SLOT]
+        port, record = quiet_at(start + step), ahead[step * SLOT : step * SLOT + SLOT]
+        if is_quiet(port) and not is_claimed(record, book.now):
+            yield _take_turn(book, port, record)
+    if seen is None:
+        raise SurveyNeeded
+    yield from _seen(book, seen)
+    yield from _seen(book, survey(book, is_quiet))  # if all of that was given since: under the lock, and for good
+
+
+def survey(book: "Book", is_quiet: "IsQuiet") -> "Survey":
+    """Look through the whole ledger: what is unclaimed, by turn, what is not, by age, and when that may change.
+
+    It needs no lock: each record is looked at again before its number is given.
+    """
+    slots, now = book.readable(), boot_microseconds()
+    claims = claims_in(slots, now)
+    order = map(quiet_at, range(book.turn, book.turn + _LAP))
+    unclaimed = [port for port in order if port not in claims and is_quiet(port)]
+    aged = sorted(((given, port) for port, given in claims.items() if is_quiet(port)), reverse=True)
+    until = min((deadline_of(record_in(slots, port)) for _, port in aged), default=0)
+    # Alone: or all who know the same old claims would give the same oldest number.
+    return unclaimed, list(shuffled(aged)) if book.alone else aged, until
+
+
+def _seen(book: "Book", seen: "Survey") -> "Iterator[tuple[int, bytes]]":
+    unclaimed, aged, until = seen
+    for port in unclaimed:
+        record = book.record(port)
         if not is_claimed(record, book.now):
-            yield from _take_turn(book, start + step, record, is_quiet)
-    slots = book.records()
-    claims = claims_in(slots, book.now)
-    for turn in chain(range(start + near, _LAP), range(start)):
-        if quiet_at(turn) not in claims:
-            yield from _take_turn(book, turn, record_in(slots, quiet_at(turn)), is_quiet)
-    book.aged = sorted(((given, port) for port, given in claims.items() if is_quiet(port)), reverse=True)
-    if book.alone:  # or all who know the same old claims would give the same oldest number
-        book.aged = list(shuffled(book.aged))
-    book.full_until = min((deadline_of(record_in(slots, port)) for _, port in book.aged), default=0)
+            yield _take_turn(book, port, record)
+    book.aged, book.full_until = aged, until  # not before: while there are others, age does not count
     yield from _by_age(book)
 
 
-def _take_turn(book: "Book", turn: int, record: bytes, is_quiet: "IsQuiet") -> "Iterator[tuple[int, bytes]]":
-    port = quiet_at(turn)
-    if is_quiet(port):
-        book.take_turn((turn + 1) % _LAP)
-        yield port, record
+def _take_turn(book: "Book", port: int, record: bytes) -> "tuple[int, bytes]":
+    book.take_turn((turn_of(port) + 1) % _LAP)
+    return port, record
 
 
 def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[Reserved]":
@@ -122,5 +143,4 @@ def _by_age(book: "Book") -> "Iterator[tuple[int, bytes]]":
         given, port = book.aged.pop()
         record = book.record(port)
         if given_at(record) == given:
-            book.take_turn((turn_of(port) + 1) % _LAP)
-            yield port, record
+            yield _take_turn(book, port, record)
