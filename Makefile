@@ -19,7 +19,7 @@ lint: $(BIN)/.tools
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The wheel is tested, not the checkout.
 unit: $(BIN)/.tools
