@@ -106,7 +106,7 @@ run(sys.argv[1:])
 print(*sorted(set(sys.modules) - before), file=sys.stderr)
 """
 # Modules of the standard library that each form may import, besides those that are there at start.
-PLAIN = {"_socket", "_struct", "errno", "fcntl", "struct", "itertools", "_operator"}
+PLAIN = {"_socket", "_struct", "errno", "fcntl", "gc", "itertools", "struct", "_operator"}
 WITH_OPTIONS = PLAIN | {
     "argparse", "re", "re._casefix", "re._compiler", "re._constants", "re._parser", "_sre", "enum", "types",
     "operator", "keyword", "reprlib", "_collections", "collections", "functools", "_functools", "copyreg",

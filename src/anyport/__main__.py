@@ -4,6 +4,7 @@ The plain forms, `anyport [N ...]` and `anyport --from N`, do without argparse: 
 port, and than a pipeline of ss and awk.
 """
 
+import gc
 import os
 import sys
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def main() -> "NoReturn":
     """Run the command with the arguments of this process, and end the process with its exit status."""
+    gc.disable()  # one answer and out: there is nothing to collect in between
     try:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:

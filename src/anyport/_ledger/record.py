@@ -92,6 +92,17 @@ def claims_in(slots: bytes, now: int) -> "dict[int, int]":
     return found
 
 
+def claims_by_turn(slots: bytes, now: int) -> "list[tuple[int, int, int]]":
+    """(when given, port, deadline) of each claimed number of 10000-29999, in the order of turns."""
+    first = offset_of_turn(0)
+    found: list[tuple[int, int, int]] = []
+    for turn, (word, owner) in enumerate(_record.iter_unpack(slots[first : first + len(QUIET) * SLOT])):
+        if now < word >> 8 <= now + LONGEST:
+            given = owner if word & 0xFF == GIVEN else _when(word & 0xFF, owner, word >> 8)
+            found.append((given, quiet_at(turn), word >> 8))
+    return found
+
+
 def deadline_of(data: bytes) -> int:
     return int.from_bytes(data[1:8], "little")
 
@@ -103,10 +114,10 @@ def name_of(data: bytes) -> int:
 
 def given_at(data: bytes) -> int:
     """When a claimed number was given out, for finding the one given longest ago."""
-    return _when(data[0], int.from_bytes(data[8:], "little"), deadline_of(data))
+    owner = int.from_bytes(data[8:], "little")
+    return owner if data[0] == GIVEN else _when(data[0], owner, deadline_of(data))
 
 
 def _when(kind: int, owner: int, deadline: int) -> int:
-    if kind == NAME:
-        return (owner & 0xFFFFFFFF) * 1_000_000
-    return owner if kind == GIVEN else deadline  # of an unknown kind no more is known
+    # Of a kind that is not known yet, no more is known than the deadline.
+    return (owner & 0xFFFFFFFF) * 1_000_000 if kind == NAME else deadline

@@ -5,7 +5,7 @@ from anyport._clock import boot_microseconds
 from anyport._ledger.record import (
     GIVEN,
     SLOT,
-    claims_in,
+    claims_by_turn,
     deadline_of,
     given_at,
     is_claimed,
@@ -75,14 +75,13 @@ def survey(book: "Book", is_quiet: "IsQuiet") -> "Survey":
 
     It needs no lock: each record is looked at again before its number is given.
     """
-    slots, now = book.readable(), boot_microseconds()
-    claims = claims_in(slots, now)
+    claims = claims_by_turn(book.readable(), boot_microseconds())
+    claimed = {port for _, port, _ in claims}
     order = map(quiet_at, range(book.turn, book.turn + _LAP))
-    unclaimed = [port for port in order if port not in claims and is_quiet(port)]
-    aged = sorted(((given, port) for port, given in claims.items() if is_quiet(port)), reverse=True)
-    until = min((deadline_of(record_in(slots, port)) for _, port in aged), default=0)
+    unclaimed = [port for port in order if port not in claimed and is_quiet(port)]
+    aged = sorted([(given, port) for given, port, _ in claims if is_quiet(port)], reverse=True)
     # Alone: or all who know the same old claims would give the same oldest number.
-    return unclaimed, list(shuffled(aged)) if book.alone else aged, until
+    return unclaimed, list(shuffled(aged)) if book.alone else aged, min((end for _, _, end in claims), default=0)
 
 
 def _seen(book: "Book", seen: "Survey") -> "Iterator[tuple[int, bytes]]":
@@ -110,16 +109,14 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[R
     ahead = book.records_from_turn(count)
     records = [ahead[at : at + SLOT] for at in range(0, count * SLOT, SLOT)]
     quiet = [at for at in range(count) if is_quiet(ports[at])]
-    if not any(is_claimed(records[at], book.now) for at in quiet):
-        pass
-    elif book.now < book.full_until and _oldest(book, len(quiet)) == [
-        (given_at(records[at]), ports[at]) for at in quiet
-    ]:
+    claimed = any(is_claimed(records[at], book.now) for at in quiet)
+    if claimed:
+        oldest = book.aged[: -len(quiet) - 1 : -1] if book.now < book.full_until else []
+        if oldest != [(given_at(records[at]), ports[at]) for at in quiet]:
+            return []
         del book.aged[-len(quiet) :]
-    else:
-        return []
     for at in quiet:
-        deadline = max(book.now + keep, deadline_of(records[at]) if is_claimed(records[at], book.now) else 0)
+        deadline = max(book.now + keep, deadline_of(records[at]) if claimed else 0)
         records[at] = pack_claim(deadline, GIVEN, book.now + at)  # + at: none was given at the same time
     book.claim_from_turn(b"".join(records))
     book.take_turn((book.turn + count) % _LAP)
@@ -132,10 +129,6 @@ def renew(book: "Book", reserved: "list[Reserved]", keep: int) -> "list[Reserved
     for port, record in still_ours:
         book.claim(port, keep, GIVEN, book.now, record)
     return [(port, book.record(port)) for port, _ in still_ours]
-
-
-def _oldest(book: "Book", count: int) -> "list[tuple[int, int]]":
-    return book.aged[: -count - 1 : -1]
 
 
 def _by_age(book: "Book") -> "Iterator[tuple[int, bytes]]":

@@ -68,7 +68,7 @@ def bound_tcp_ports() -> "set[int]":
     Connections are left out: there may be many more of them.
     """
     ports: set[int] = set()
-    for state in (TCPF_LISTEN, TCPF_BOUND_INACTIVE):  # one by one: 6.5 ms for 20,000 instead of 10
+    for state in (TCPF_LISTEN, TCPF_BOUND_INACTIVE):
         for family in (_socket.AF_INET, _socket.AF_INET6):
             asked = question(family, _socket.IPPROTO_TCP, 0, state)
             ports.update(netlink.dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, asked, ports_in))
