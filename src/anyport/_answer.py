@@ -114,5 +114,9 @@ def _is_as_expected(choice: Choice) -> bool:
         and not any(choice.tried.get(port) or port in selection.exclude for port in selection.preferred)
         and not (selection.contiguous and selection.preferred and selection.preferred[0] not in choice.chosen)
         and not any(map(settings.is_ephemeral, choice.chosen))
-        and not any(is_claimed(record, choice.now, name) for record, name in choice.chosen.values())
+        and not any(
+            is_claimed(record, choice.now, name)
+            for port, (record, name) in choice.chosen.items()
+            if port not in selection.preferred
+        )
     )
