@@ -295,7 +295,13 @@ def test_ctrl_c_is_silent(ledger: Path) -> None:
     command()
     with ledger.open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        child = subprocess.Popen([COMMAND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        before = signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # a shell's background job ignores it, and so its children
+        try:
+            child = subprocess.Popen([COMMAND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        finally:
+            signal.signal(signal.SIGINT, before)
         wait_until_it_has_open(child, ledger)
         child.send_signal(signal.SIGINT)
         assert child.communicate() == ("", "")
