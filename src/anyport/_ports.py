@@ -51,8 +51,9 @@ def check_port(value: object) -> int:
 def whole_number(value: object) -> "int | None":
     """The int that `value` is, or is the decimal text of; None for anything else."""
     if isinstance(value, str):
-        digits = value.strip().removeprefix("-")
-        return int(value) if digits.isascii() and digits.isdecimal() and len(digits) <= 20 else None
+        text = value.strip()
+        digits = text.removeprefix("-")
+        return int(text) if digits.isascii() and digits.isdecimal() and len(digits) <= 20 else None
     try:
         return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
     except TypeError:

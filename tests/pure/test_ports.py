@@ -1,7 +1,7 @@
 """Port numbers and sets of them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anyport import InvalidSelection
@@ -25,6 +25,7 @@ def test_numbers_outside_the_limits_are_refused_with_the_value_and_the_limits(nu
 
 
 @given(st.text())
+@example("0\x1f")
 def test_any_text_is_a_port_or_the_documented_error(text: str) -> None:
     """Garbage gives InvalidSelection and nothing else."""
     try:
