@@ -73,9 +73,6 @@ def may_overlap(one: str, other: str, *, v6only: bool = False) -> bool:
     return "0.0.0.0" in (one, other) and ":" not in one + other
 
 
-EVERYWHERE_TCP = (Endpoint(AF_INET6, TCP, "::", everywhere=True),)
-
-
 def endpoints(hosts: "Sequence[str]", kinds: "Sequence[int]") -> "tuple[Endpoint, ...]":
     """Every address that the hosts mean (none: everywhere), for every protocol; AddressUnavailable if one has none."""
     if not hosts:

@@ -72,8 +72,8 @@ def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str],
     offer = offer_of(port_settings(namespace))
     book = keeper.book(namespace, warn)
     left = pool.ports if pool.book is book and pool.cookie == cookie else []
-    asks_often = pool.cookie == cookie and (bool(left) or clock_gettime(CLOCK_BOOTTIME) < pool.until)
-    size = min(max(1, pool.size * 2), _MOST) if asks_often and not left else max(1, len(left))
+    asks_often = pool.cookie == cookie and clock_gettime(CLOCK_BOOTTIME) < pool.until
+    size = len(left) or (min(max(1, pool.size * 2), _MOST) if asks_often else 1)
     ports: list[Reserved] = []
     if offer.has_quiet:
         try:

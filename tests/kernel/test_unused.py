@@ -258,9 +258,10 @@ for _ in range(200):
 
 def test_other_refusals_are_told_apart_from_use() -> None:
     """A security policy, and whatever else bind may answer."""
-    from anyport._address import EVERYWHERE_TCP
+    from anyport._address import TCP, endpoints
     from anyport._occupants import explain
 
-    policy, odd = explain([(8080, EVERYWHERE_TCP[0], 13), (8080, EVERYWHERE_TCP[0], 71)])
+    (everywhere,) = endpoints((), (TCP,))
+    policy, odd = explain([(8080, everywhere, 13), (8080, everywhere, 71)])
     assert str(policy) == "8080/tcp is not permitted by a security policy of this system"
     assert str(odd) == "8080/tcp is refused: Protocol error (errno 71)"

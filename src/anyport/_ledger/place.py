@@ -67,10 +67,11 @@ def _open_shared(name: str) -> "tuple[int, str]":
         if error.errno in (EMFILE, ENFILE):
             raise
         raise _unusable(name, error.strerror or "unknown") from None
-    reason = _no_ledger(fd)
-    if reason:
+    try:
+        check_content(fd, path)
+    except LedgerError:
         os.close(fd)
-        raise _unusable(path, reason)
+        raise
     return fd, path
 
 
