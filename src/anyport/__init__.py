@@ -4,6 +4,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from anyport._find import find as find
     from anyport._find import find_many as find_many
+    from anyport._hold import Hold as Hold
+    from anyport._hold import Holds as Holds
+    from anyport._hold import hold as hold
+    from anyport._hold import hold_many as hold_many
     from anyport._refusal import Occupant as Occupant
     from anyport._refusal import Process as Process
     from anyport._refusal import Refusal as Refusal
@@ -11,6 +15,7 @@ if TYPE_CHECKING:
     from anyport.errors import AddressUnavailable as AddressUnavailable
     from anyport.errors import AnyportError as AnyportError
     from anyport.errors import AnyportWarning as AnyportWarning
+    from anyport.errors import HandOverUnavailable as HandOverUnavailable
     from anyport.errors import InvalidSelection as InvalidSelection
     from anyport.errors import LedgerError as LedgerError
     from anyport.errors import NoUnusedPort as NoUnusedPort
@@ -22,12 +27,17 @@ _HOMES = {
     "__version__": "_version",
     "find": "_find",
     "find_many": "_find",
+    "Hold": "_hold",
+    "Holds": "_hold",
+    "hold": "_hold",
+    "hold_many": "_hold",
     "Occupant": "_refusal",
     "Process": "_refusal",
     "Refusal": "_refusal",
     "AddressUnavailable": "errors",
     "AnyportError": "errors",
     "AnyportWarning": "errors",
+    "HandOverUnavailable": "errors",
     "InvalidSelection": "errors",
     "LedgerError": "errors",
     "NoUnusedPort": "errors",
@@ -38,6 +48,9 @@ __all__ = [
     "AddressUnavailable",
     "AnyportError",
     "AnyportWarning",
+    "HandOverUnavailable",
+    "Hold",
+    "Holds",
     "InvalidSelection",
     "LedgerError",
     "NoUnusedPort",
@@ -49,6 +62,8 @@ __all__ = [
     "__version__",
     "find",
     "find_many",
+    "hold",
+    "hold_many",
 ]
 
 
@@ -60,7 +75,7 @@ def __getattr__(name: str) -> object:
 
     from anyport.errors import require_linux
 
-    if home == "_find":
+    if home in ("_find", "_hold"):
         require_linux()
     value = globals()[name] = getattr(import_module(f"anyport.{home}"), name)
     return value

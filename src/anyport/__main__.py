@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+    from anyport._cli.find import Command as FindCommand
+    from anyport._cli.hold import Command as HoldCommand
+
 
 def main() -> "NoReturn":
     """Run the command with the arguments of this process, and end the process with its exit status."""
@@ -30,36 +33,45 @@ def run(args: "Sequence[str]") -> int:
     from anyport._cli import output
     from anyport.errors import AnyportError, ResourceLimit, require_linux
 
+    if args[:1] == ["run"]:
+        from anyport._cli.run import main as run_program
+
+        return run_program(args[1:])
     command = None
     try:
         require_linux()
         output.check()
         if all(map(_is_number, args)) or (len(args) == 2 and args[0] == "--from" and _is_number(args[1])):
-            from anyport._selection import Selection
-
-            selection = Selection(from_=args[1]) if args[:1] == ["--from"] else Selection(args or None)
-        else:
-            from anyport._cli.parser import Command
-
-            command = Command(args[1:] if args[0] == "find" else args)
-            if command.text:
-                output.write(command.text)
-                return output.DONE
-            selection = command.selection
-        from anyport._answer import answer
-
-        found = answer(selection, output.tell)
-        if command and command.json:
-            output.write(output.as_json(found, selection.labels))
-        elif command and command.variables:
-            output.write(output.as_shell(found, command.variables))
-        else:
-            output.write(output.as_lines(found))
+            return _run_plain(args)
+        command = _command(args)
+        if command.text:
+            output.write(command.text)
+            return output.DONE
+        return command.run()
     except AnyportError as error:
         return output.fail(error, json=bool(command and command.json))
     except OSError as error:  # an import that found no descriptor left, for one
         return output.fail(ResourceLimit.of(error, "the system refuses"))
+
+
+def _run_plain(args: "Sequence[str]") -> int:
+    from anyport._answer import answer
+    from anyport._cli import output
+    from anyport._selection import Selection
+
+    selection = Selection(from_=args[1]) if args[:1] == ["--from"] else Selection(args or None)
+    output.write(output.written(answer(selection, output.tell)))
     return output.DONE
+
+
+def _command(args: "Sequence[str]") -> "FindCommand | HoldCommand":
+    if args[0] == "hold":
+        from anyport._cli.hold import Command as HoldCommand
+
+        return HoldCommand(args[1:])
+    from anyport._cli.find import Command as FindCommand
+
+    return FindCommand(args[1:] if args[0] == "find" else args)
 
 
 def _is_number(arg: str) -> bool:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 
 class Answer:
-    """The ports, in the order of the labels, and what was refused on the way to them (looked up when asked for)."""
+    """The ports, in the order of the labels, and what was refused on the way to them (looked up when asked for).
+
+    `sockets` are those that hold each port, if they were to be held: the caller's to close.
+    """
 
     def __init__(self, choice: Choice) -> None:
         self.ports = list(choice.chosen)
+        self.sockets = choice.probe.take_held()
         self.hosts = list(dict.fromkeys(host for endpoint in choice.probe.endpoints for host in endpoint.hosts))
         self.protocols = list(dict.fromkeys(endpoint.protocol for endpoint in choice.probe.endpoints))
         self._choice = choice
@@ -39,33 +43,32 @@ class Answer:
         return explain([(port, *refused) for port, refused in self._choice.refused.items()])
 
 
-def answer(selection: "Selection", tell: "Tell") -> Answer:
-    """Choose and claim; NoUnusedPort if there are too few.
+def answer(selection: "Selection", tell: "Tell", *, hold: bool = False) -> Answer:
+    """Choose and claim, and on demand hold; NoUnusedPort if there are too few.
 
     `tell` gets warnings (a promise that the caller did not give up is gone) and notes (an answer other than expected).
     """
     try:
-        return _answer(selection, tell)
+        return _answer(selection, tell, hold=hold)
     except OSError as error:
         if isinstance(error, AnyportError) or error.errno not in (EMFILE, ENFILE):
             raise
         raise ResourceLimit.of(error, "the question can't be answered") from None
 
 
-def _answer(selection: "Selection", tell: "Tell") -> Answer:
-    choice = Choice(selection)
+def _answer(selection: "Selection", tell: "Tell", *, hold: bool) -> Answer:
+    choice = Choice(selection, holding=hold)
     try:
         found = _choose_and_claim(choice, tell) if selection.keep else choice.make(None)
+        if not (found and _is_as_expected(choice)):
+            from anyport import _messages
+
+            if not found:
+                raise _messages.no_unused_port(choice)
+            _messages.remark(choice, tell)
+        return Answer(choice)
     finally:
         choice.probe.close()
-    if found and _is_as_expected(choice):
-        return Answer(choice)
-    from anyport import _messages
-
-    if not found:
-        raise _messages.no_unused_port(choice)
-    _messages.remark(choice, tell)
-    return Answer(choice)
 
 
 def _choose_and_claim(choice: Choice, tell: "Tell") -> bool:
@@ -113,7 +116,7 @@ def _is_as_expected(choice: Choice) -> bool:
         choice.chosen.keys() >= choice.expected.keys()
         and not any(choice.tried.get(port) or port in selection.exclude for port in selection.preferred)
         and not (selection.contiguous and selection.preferred and selection.preferred[0] not in choice.chosen)
-        and not any(map(settings.is_ephemeral, choice.chosen))
+        and not (choice.may_lose_to_kernel and any(map(settings.is_ephemeral, choice.chosen)))
         and not any(
             is_claimed(record, choice.now, name)
             for port, (record, name) in choice.chosen.items()

@@ -4,7 +4,7 @@ import os
 from errno import EADDRINUSE
 from itertools import chain, islice
 
-from anyport._address import TCP, endpoints
+from anyport._address import TCP, UDP, endpoints
 from anyport._candidates import QUIET, by_newest, in_order_of_name, offer_of, out_of, quiet_at, shuffled, starts_of
 from anyport._ledger.record import NOTHING, claims_in, is_claimed, name_of
 from anyport._ledger.turns import by_turn, unclaimed_first
@@ -37,11 +37,13 @@ class Choice:
     `chosen` maps each port to its old record and the name it is claimed for (or 0), `tried` each number that was probed
     to None, or to the endpoint and errno of the refusal (`met` counts those), `expected` the own number of each name to
     the name.  `now` is the ledger's time, `bound` what the kernel's table was seen to hold, `exhausted` says that the
-    kernel had no number left to give, and `seen` is a survey of the ledger, where one was needed.
+    kernel had no number left to give, and `seen` is a survey of the ledger, where one was needed.  With `holding` the
+    probe keeps what it binds.
     """
 
-    def __init__(self, selection: "Selection") -> None:
+    def __init__(self, selection: "Selection", *, holding: bool = False) -> None:
         self.selection = selection
+        self.holding = holding
         self.chosen: dict[int, tuple[bytes, int]] = {}
         self.tried: dict[int, tuple[Endpoint, int] | None] = {}
         self.met = 0
@@ -50,7 +52,7 @@ class Choice:
         self.expected: dict[int, str] = {}
         self.now = 0
         self.seen: Survey | None = None
-        self.probe = Probe(endpoints(selection.hosts, selection.kinds))
+        self.probe = Probe(endpoints(selection.hosts, selection.kinds), holding=holding)
         try:
             self.namespace = self.probe.namespace()
             self.settings = port_settings(self.namespace)
@@ -64,6 +66,7 @@ class Choice:
 
     def make(self, book: "Book | None") -> bool:
         """Choose as many unused ports as were asked for, or say False; without a book nothing is known of claims."""
+        self._let_go(list(self.probe.held))
         self.chosen.clear()
         self.tried.clear()
         self.now = book.now if book else 0
@@ -77,6 +80,7 @@ class Choice:
                 self._choose_by_name(book)
             elif not selection.only:
                 self._add(self._from_base(book), count)
+        self._let_go(self.probe.held.keys() - self.chosen.keys())
         return len(self.chosen) == count
 
     @property
@@ -90,6 +94,11 @@ class Choice:
             in_use = (self.probe.endpoints[0], EADDRINUSE)
             found.update((port, in_use) for port in self.bound if port in passed and port not in self.tried)
         return found
+
+    @property
+    def may_lose_to_kernel(self) -> bool:
+        """Whether the kernel may give a number of the ephemeral range away: a hold keeps it, but for UDP."""
+        return not self.holding or UDP in self.selection.kinds
 
     def name_kept(self, port: int, record: bytes) -> int:
         """The name that a number is still claimed for (or 0) if it was named outright: most likely by the same user."""
@@ -108,6 +117,13 @@ class Choice:
             refusal = self.tried[port] = self.probe.refusal(port, leftovers=leftovers)
             self.met += bool(refusal)
         return self.tried[port] is None
+
+    def _let_go(self, ports: "Iterable[int]") -> None:
+        """Hold these no longer (if anything is held at all); whether they are unused must be asked anew."""
+        for port in ports:
+            if port in self.probe.held:
+                self.probe.let_go(port)
+                del self.tried[port]
 
     def _named_outright(self, book: "Book | None") -> "Offered":
         for port in self.selection.preferred:
@@ -191,6 +207,7 @@ class Choice:
             if all(self._is_unused(port) for port in block):
                 self.chosen.update((port, (book.record(port) if book else NOTHING, 0)) for port in block)
                 return
+            self._let_go(block)
 
     def _block_starts(self, book: "Book | None") -> "Iterator[int]":
         yield from self._preferred_starts()

@@ -68,12 +68,12 @@ def find(  # noqa: PLR0913 - one signature for all the words of the question
     """
     words = (port, from_, in_, order, name, as_, exclude, host)
     if words == _NONE and keep == KEEP and not (only or ephemeral or here or tcp or udp or strict):
-        return take(KEEP, _warn_of_ledger) or answer(_ANYTHING, _warn).ports[0]
+        return take(KEEP, _warn_of_ledger) or answer(_ANYTHING, warn).ports[0]
     selection = Selection(
         port, count=1, only=only, ephemeral=ephemeral, from_=from_, in_=in_, order=order, name=name, here=here, as_=as_,
         exclude=exclude, host=host, tcp=tcp, udp=udp, keep=keep, strict=strict,
     )  # fmt: skip
-    return answer(selection, _warn).ports[0]
+    return answer(selection, warn).ports[0]
 
 
 def find_many(  # noqa: PLR0913
@@ -112,10 +112,11 @@ def find_many(  # noqa: PLR0913
         port, count=count, only=only, ephemeral=ephemeral, from_=from_, in_=in_, order=order, name=name, here=here,
         as_=as_, contiguous=contiguous, exclude=exclude, host=host, tcp=tcp, udp=udp, keep=keep, strict=strict,
     )  # fmt: skip
-    return answer(selection, _warn).ports
+    return answer(selection, warn).ports
 
 
-def _warn(kind: str, message: str, hint: str) -> None:
+def warn(kind: str, message: str, hint: str) -> None:
+    """Tell the caller of the library: warnings as AnyportWarning where the library was called, notes not at all."""
     if kind == "warning":
         import sys
         import warnings
@@ -128,4 +129,4 @@ def _warn(kind: str, message: str, hint: str) -> None:
 
 
 def _warn_of_ledger(message: str, hint: str) -> None:
-    _warn("warning", message, hint)
+    warn("warning", message, hint)

@@ -75,11 +75,13 @@ def _remark_on_range(choice: "Choice", tell: "Tell") -> None:
     """The kernel may give the number away (DESIGN: the second row of the promise table)."""
     selection, settings = choice.selection, choice.settings
     inside = [port for port in choice.chosen if settings.is_ephemeral(port)]
-    if not inside:
+    if not inside or not choice.may_lose_to_kernel:
         return
     lie, them = ("lies", "it") if len(inside) == 1 else ("lie", "them")
     text = f"{some(inside)} {lie} in the ephemeral range {settings.low}-{settings.high}"
     danger = f"the kernel may give {them} to another program before yours binds {them}"
+    if choice.holding:
+        danger = f"for UDP the kernel may give {them} to a program that sets SO_REUSEADDR and binds port 0"
     preferred = set(selection.preferred)  # of a block the first number
     named = preferred & set(inside) if selection.contiguous else preferred >= set(inside)
     if named or selection.base in ("ephemeral", "from", "in"):

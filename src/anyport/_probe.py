@@ -5,6 +5,7 @@ unused, and bind(0) searches only half of the ephemeral range.  The one exceptio
 """
 
 import _socket
+import os
 from errno import EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL
 
 from anyport._address import AF_INET, AF_INET6, TCP, Endpoint, may_overlap
@@ -28,13 +29,16 @@ class _Absent(Exception):
 class Probe:
     """Tries candidates on a fixed set of endpoints.
 
-    It tells what was true at the moment of the bind and promises nothing for later: the socket is closed again.
+    It tells what was true at the moment of the bind and promises nothing for later: the socket is closed again.  With
+    `holding` it is not: what is bound stays so, in `held`, until it is let go.
     """
 
-    __slots__ = ("_spare", "endpoints")
+    __slots__ = ("_holding", "_spare", "endpoints", "held")
 
-    def __init__(self, endpoints: "tuple[Endpoint, ...]") -> None:
+    def __init__(self, endpoints: "tuple[Endpoint, ...]", *, holding: bool = False) -> None:
         self.endpoints = endpoints
+        self._holding = holding
+        self.held: dict[int, list[_socket.socket]] = {}
         # A socket whose bind was refused stays unbound and can try the next number: 2.7 us a number instead of 11.
         self._spare: dict[Endpoint, _socket.socket] = {}
 
@@ -60,8 +64,10 @@ class Probe:
                 for endpoint in self.endpoints:
                     refused = self._bind(endpoint, port)
                     if refused and not (leftovers and refused == EADDRINUSE and self._only_leftovers(endpoint, port)):
+                        self.let_go(port)
                         return endpoint, refused
             except _Absent as absent:
+                self.let_go(port)
                 self._go_without(absent)
             else:
                 return None
@@ -86,9 +92,21 @@ class Probe:
             else:
                 return sock, sock.getsockname()[1]
 
+    def let_go(self, port: int) -> None:
+        """Close what is held of a port."""
+        for sock in self.held.pop(port, ()):
+            sock.close()
+
+    def take_held(self) -> "dict[int, list[_socket.socket]]":
+        """What is held, in the order of the endpoints for each port; from now on the caller's to close."""
+        held, self.held = self.held, {}
+        return held
+
     def close(self) -> None:
         while self._spare:
             self._spare.popitem()[1].close()
+        for port in list(self.held):
+            self.let_go(port)
 
     def _bind(self, endpoint: Endpoint, port: int) -> int:
         sock = self._take(endpoint)
@@ -98,8 +116,14 @@ class Probe:
             self._spare[endpoint] = sock
             _raise_if_absent(endpoint, error)
             return error.errno or 0
-        sock.close()
+        self._keep(sock, port)
         return 0
+
+    def _keep(self, sock: "_socket.socket", port: int) -> None:
+        if self._holding:
+            self.held.setdefault(port, []).append(sock)
+        else:
+            sock.close()
 
     def _take(self, endpoint: Endpoint) -> "_socket.socket":
         if endpoint in self._spare:
@@ -119,25 +143,37 @@ class Probe:
 
         The bind alone would not tell: it succeeds over a port that is held with SO_REUSEADDR as well.
         """
-        from anyport._linux.sock_diag import sockets
-
-        try:
-            rows = sockets("tcp", port) if endpoint.kind == TCP else []
-            if not rows or any(
-                row.inode and may_overlap(row.address, endpoint.host, v6only=row.v6only) for row in rows
-            ):
-                return False
-        except OSError:  # netlink refused: what can't be seen is not called unused
+        if endpoint.kind != TCP or not self._nobody_has(endpoint, port):
             return False
         sock = self._take(endpoint)
         try:
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
             sock.bind(endpoint.sockaddr(port))
+            # Shut at once: two that bind with the option set get the same number, set it back, and are both refused
+            # by what they then see.
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 0)
+        except OSError:
+            sock.close()
+            return False
+        self._keep(sock, port)
+        return not self._holding or self._nobody_has(endpoint, port)
+
+    def _nobody_has(self, endpoint: Endpoint, port: int) -> bool:
+        """Whether the kernel shows sockets on this port, but none of a process: leftovers, and what we hold ourselves.
+
+        False where netlink is refused, for what can't be seen is not called unused.
+        """
+        from anyport._linux.sock_diag import sockets
+
+        try:
+            rows = sockets("tcp", port)
         except OSError:
             return False
-        finally:
-            sock.close()
-        return True
+        ours = {os.fstat(sock.fileno()).st_ino for sock in self.held.get(port, ())}
+        return bool(rows) and not any(
+            row.inode and row.inode not in ours and may_overlap(row.address, endpoint.host, v6only=row.v6only)
+            for row in rows
+        )
 
     def _go_without(self, absent: _Absent) -> None:
         """Leave out what this machine does not have: IPv6 of everywhere, an address found by name next to others."""

@@ -28,7 +28,7 @@ class Occupant(NamedTuple):
     processes: tuple[Process, ...]
 
     def __str__(self) -> str:
-        where = f"{self.state} on {_pair(self.address, self.port)}"
+        where = f"{self.state} on {pair(self.address, self.port)}"
         if self.processes:
             return f"{where}, {', '.join(map(str, self.processes))}"
         if self.state == "TIME_WAIT":
@@ -53,5 +53,6 @@ class Refusal(NamedTuple):
         return f"{self.port}/{self.protocol} is {self.reason}"
 
 
-def _pair(address: str, port: int) -> str:
+def pair(address: str, port: int) -> str:
+    """`127.0.0.1:80`, `[::1]:80`."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -8,6 +8,35 @@ from anyport.errors import InvalidSelection
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypedDict
+
+    class _Words(TypedDict, total=False):
+        """The words of `find` that `hold` and `run` have too."""
+
+        only: bool
+        ephemeral: bool
+        from_: "int | None"
+        in_: "str | Iterable[int] | None"
+        order: "str | None"
+        name: "str | None"
+        here: bool
+        exclude: "str | Iterable[int] | None"
+        host: "str | Iterable[str] | None"
+        tcp: bool
+        udp: bool
+        keep: "float | str"
+        strict: bool
+
+    class OneWords(_Words, total=False):
+        """For one port."""
+
+        as_: "str | None"
+
+    class ManyWords(_Words, total=False):
+        """For several."""
+
+        as_: "str | Iterable[str] | None"
+        contiguous: bool
 
 KEEP = 60.0  # seconds
 LONGEST_KEEP = 24 * 3600.0

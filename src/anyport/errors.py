@@ -99,6 +99,31 @@ def require_linux() -> None:
         raise Unsupported(f"anyport runs on Linux only so far, and this is {sys.platform}", hint="WSL 2 is Linux too")
 
 
+class HandOverUnavailable(AnyportError):
+    """The program can't get its port in the way that was asked for, here or at all."""
+
+
+class NotReady(AnyportError, TimeoutError):
+    """The program does not have its port: it ended, or did not listen in time and was stopped.
+
+    Attributes: `status`, its exit status, negative for a signal, or None if it was stopped; `hint`.
+    """
+
+    _facts: "tuple[str, ...]" = ("hint", "status")
+
+    def __init__(self, message: str, *, hint: str = "", status: "int | None" = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class ProgramNotFound(_SystemError, FileNotFoundError):
+    """The program to run is not there."""
+
+
+class ProgramNotExecutable(_SystemError, PermissionError):
+    """The program to run is a directory, or may not be executed, or is of no format that the system knows."""
+
+
 class LedgerError(_SystemError):
     """The ledger can't be used.
 

@@ -72,16 +72,19 @@ def write(text: str) -> None:
         ) from None
 
 
-def as_lines(answer: "Answer") -> str:
+def written(
+    answer: "Answer", labels: "tuple[str, ...]" = (), variables: "tuple[str, ...]" = (), *, json: bool = False,
+    **more: object,
+) -> str:
+    """The answer as JSON (`more` goes there only), as lines for eval if there are variables, or as plain lines."""
+    if json:
+        return _json({**as_facts(answer, labels), **more})
+    if variables:  # digits and names need no quoting
+        return "".join(f"{name}={port}\n" for name, port in zip(variables, answer.ports, strict=True))
     return "".join(f"{port}\n" for port in answer.ports)
 
 
-def as_shell(answer: "Answer", variables: "tuple[str, ...]") -> str:
-    """`WEB_PORT=10234` lines; digits and names need no quoting."""
-    return "".join(f"{name}={port}\n" for name, port in zip(variables, answer.ports, strict=True))
-
-
-def as_json(answer: "Answer", labels: "tuple[str, ...]") -> str:
+def as_facts(answer: "Answer", labels: "tuple[str, ...]") -> "dict[str, object]":
     facts: dict[str, object] = {"port": answer.ports[0]} if len(answer.ports) == 1 else {"ports": answer.ports}
     if labels:
         facts["labels"] = dict(zip(labels, answer.ports, strict=True))
@@ -89,7 +92,7 @@ def as_json(answer: "Answer", labels: "tuple[str, ...]") -> str:
     facts["protocols"] = answer.protocols
     if answer.refused:
         facts["refusals"] = [_facts(each) for each in answer.refusals()]
-    return _json(facts)
+    return facts
 
 
 def _facts(refusal: "Refusal") -> "dict[str, object]":

@@ -1,50 +1,44 @@
-"""The words of the command line: options, and how they are put together into a selection."""
+"""The words that the verbs share: options that say which port, how they are read, and put together into a selection."""
 
 import argparse
 import os
 
 from anyport._selection import KEEP, Selection, variable
-from anyport._version import __version__
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
-_DESCRIPTION = """\
-Find an unused local port and print it. N is a number to try first; repeatable.
-
-  anyport                    any unused TCP port, from the quiet range
-  anyport 8080 8081          8080, else 8081, else any
-  anyport --from 1080        the first unused number at or above 1080
-  anyport --in 7002-7011     one of these
-  anyport --name web         the same number each time, while it is unused
-"""
-
-_EPILOG = """\
-A port counts as unused when a real bind of it succeeded on every address that
-was asked for. Nothing holds it afterwards: other callers of anyport who may
-choose keep away from it for a minute (--keep), and the kernel gives numbers
-outside the ephemeral range to nobody by itself; a program that names the number
-can take it.
-
-Durations are written 500ms, 30s, 10m or 24h. The ports go to standard output,
-all talk to standard error.
-
-exit status:
-  0 done; 1 no unused port, with the reason; 2 wrong usage; 130 interrupted
-
-environment:
-  ANYPORT_LEDGER  the file that remembers which ports were given out, for sharing
-                  it between users or containers (default: one for each user, in
-                  /run/user/UID, /dev/shm or /tmp)
-"""
+    Words = dict[str, Any]  # option by option, what argparse made of a command line
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """One verb's options, and `--json` and `--help`, which every verb has; errors are InvalidSelection."""
+
+    def __init__(self, prog: str, usage: str, description: str, epilog: str) -> None:
+        super().__init__(
+            prog, usage, description, epilog, formatter_class=_formatter, allow_abbrev=False, add_help=False
+        )
+
     def error(self, message: str) -> "NoReturn":
         raise InvalidSelection(message, hint=_hint(message, self))
+
+    def read(self, args: "Sequence[str]") -> "tuple[Words, list[str]]":
+        """The options, and the numbers among them."""
+        known, rest = self.parse_known_args(_joined(args, self))
+        return vars(known), self._numbers(rest)
+
+    def _numbers(self, rest: "Sequence[str]") -> "list[str]":
+        """The arguments that are no options, wherever they stand: argparse wants its positional ones side by side."""
+        if "--" in rest:
+            at = list(rest).index("--")
+            return [*self._numbers(rest[:at]), *rest[at + 1 :]]
+        unknown = [word for word in rest if word.startswith("-") and not word[1:2].isdigit()]
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return list(rest)
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
@@ -63,13 +57,14 @@ def _hint(message: str, parser: argparse.ArgumentParser) -> str:
     options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
     words = [word.partition("=")[0] for word in unknown if word.startswith("--")]
     close = [match for word in words for match in get_close_matches(word, options, 1, 0.7)]
-    return f"did you mean {close[0]}?" if close else "`anyport --help` lists the options"
+    return f"did you mean {close[0]}?" if close else f"`{parser.prog} --help` lists the options"
 
 
-def selection_options() -> argparse.ArgumentParser:
-    """The options that say which port: a parent parser."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
+def add_selection(parser: Parser, *, port: bool = False) -> None:
+    """Add the options that say which port; `port` as one of them where a number by itself would mean another thing."""
     which = parser.add_argument_group("which port")
+    if port:
+        which.add_argument("--port", metavar="N", action="append", help="this number first; repeatable")
     which.add_argument("--only", action="store_true", help="no other than the numbers given (or than the name's own)")
     which.add_argument("--from", dest="from_", metavar="N", help="the first unused number at or above N")
     which.add_argument("--in", dest="in_", metavar="LIST", help="one of these, such as 7002-7011,8000")
@@ -90,74 +85,40 @@ def selection_options() -> argparse.ArgumentParser:
     where.add_argument(
         "--keep", metavar="TIME", default=KEEP, help="how long other callers choose another one (60s; 0: no ledger)"
     )
-    return parser
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="anyport",
-        usage="anyport [N ...] [option ...]",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=_formatter,
-        parents=[selection_options()],
-        allow_abbrev=False,
-        add_help=False,
-    )
+def add_output(parser: Parser, *, json: str, shell: bool = True) -> "argparse._ArgumentGroup":
+    """Add the options that say what is written; `json` says what that is."""
     output = parser.add_argument_group("output")
-    output.add_argument("--json", action="store_true", help="port, hosts, protocols and refusals as JSON")
-    output.add_argument("--shell", action="store_true", help="PORT=... for eval; with --as web WEB_PORT=...")
-    output.add_argument("--version", action="store_true", help="print the version")
+    output.add_argument("--json", action="store_true", help=json)
+    if shell:
+        output.add_argument("--shell", action="store_true", help="PORT=... for eval; with --as web WEB_PORT=...")
     output.add_argument("-h", "--help", action="store_true", help="print this")
-    return parser
+    return output
 
 
-class Command:
-    """A command line that was understood: what to choose, and how to write it (`variables` for --shell)."""
-
-    def __init__(self, args: "Sequence[str]") -> None:
-        parser = _parser()
-        known, rest = parser.parse_known_args(_joined(args, parser))
-        words = vars(known)
-        self.text = ""
-        self.json: bool = words.pop("json")
-        shell: bool = words.pop("shell")
-        if words.pop("help"):
-            self.text = parser.format_help()
-        if words.pop("version"):
-            self.text = f"anyport {__version__}\n"
-        if not self.text:
-            if words["exclude"]:
-                words["exclude"] = ",".join(words["exclude"])
-            self.selection = Selection(_numbers(rest) or None, **words)
-            self.variables = self._check_shell(shell=shell)
-
-    def _check_shell(self, *, shell: bool) -> "tuple[str, ...]":
-        if not shell:
-            return ()
-        if self.json:
-            raise InvalidSelection("--shell and --json can't be used together", hint="leave one of them out")
-        if not self.selection.labels and self.selection.count > 1:
-            raise InvalidSelection(
-                f"--shell has no names for {self.selection.count} ports", hint="give each a label: --as web --as db"
-            )
-        return tuple(map(variable, self.selection.labels)) or ("PORT",)
+def selection_of(words: "Words", numbers: "Sequence[str]" = ()) -> Selection:
+    """The selection that these options (no others are left) and numbers mean."""
+    first = [*(words.pop("port", None) or ()), *numbers]
+    exclude = ",".join(words["exclude"]) if words["exclude"] else None
+    return Selection(first or None, **{**words, "exclude": exclude})
 
 
-def _numbers(rest: "Sequence[str]") -> "list[str]":
-    """The arguments that are no options, wherever they stand: argparse wants its positional ones side by side."""
-    if "--" in rest:
-        at = list(rest).index("--")
-        return [*_numbers(rest[:at]), *rest[at + 1 :]]
-    unknown = [word for word in rest if word.startswith("-") and not word[1:2].isdigit()]
-    if unknown:
-        _parser().error(f"unrecognized arguments: {' '.join(unknown)}")
-    return list(rest)
+def shell_variables(selection: Selection, *, shell: bool, json: bool) -> "tuple[str, ...]":
+    """The names for --shell; none without it."""
+    if not shell:
+        return ()
+    if json:
+        raise InvalidSelection("--shell and --json can't be used together", hint="leave one of them out")
+    if not selection.labels and selection.count > 1:
+        raise InvalidSelection(
+            f"--shell has no names for {selection.count} ports", hint="give each a label: --as web --as db"
+        )
+    return tuple(map(variable, selection.labels)) or ("PORT",)
 
 
 def _joined(args: "Sequence[str]", parser: argparse.ArgumentParser) -> "list[str]":
     """`--keep -1s` as `--keep=-1s`: argparse takes what begins with a dash for an option, and would hide the value."""
-    takes_value = {option for action in parser._actions if action.nargs is None for option in action.option_strings}  # noqa: SLF001
+    takes_value = _taking_a_value(parser)
     joined: list[str] = []
     for arg in args:
         if (
@@ -171,3 +132,16 @@ def _joined(args: "Sequence[str]", parser: argparse.ArgumentParser) -> "list[str
         else:
             joined.append(arg)
     return joined
+
+
+def split_command(args: "Sequence[str]", parser: Parser) -> "tuple[list[str], list[str]]":
+    """Our options, and the command behind them, which begins at the first word that is none, or behind `--`."""
+    takes_value = _taking_a_value(parser)
+    at = 0
+    while at < len(args) and args[at].startswith("-") and args[at] not in ("-", "--"):
+        at += 2 if args[at] in takes_value else 1
+    return list(args[:at]), list(args[at + 1 :] if args[at : at + 1] == ["--"] else args[at:])
+
+
+def _taking_a_value(parser: Parser) -> "set[str]":
+    return {option for action in parser._actions if action.nargs is None for option in action.option_strings}  # noqa: SLF001

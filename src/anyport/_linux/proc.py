@@ -1,21 +1,96 @@
-"""proc_pid(5): which processes have a socket, and what they are called."""
+"""proc_pid(5): which processes have a socket, what they are called, and who started them."""
 
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "forked but didn't exec"
 
 
-def socket_owners(inodes: "set[int]") -> "dict[int, list[tuple[int, str]]]":
-    """The (pid, name) of each process that has one of these sockets, by inode; those of others stay unseen.
+class Stat:
+    """What proc_pid_stat(5) says of a process: its state as a letter, its parent, whether it has called exec itself."""
+
+    __slots__ = ("has_execed", "parent", "state")
+
+    def __init__(self, state: str, parent: int, flags: int) -> None:
+        self.state = state
+        self.parent = parent
+        self.has_execed = not flags & PF_FORKNOEXEC
+
+
+def stat(pid: int) -> "Stat | None":
+    """None if the process is gone, or /proc does not show it."""
+    try:
+        text = _read(f"/proc/{pid}/stat")
+    except OSError:
+        return None
+    return parse_stat(text)
+
+
+def parse_stat(text: bytes) -> "Stat | None":
+    """The name, in the second field, may hold spaces and parentheses; None for what is no such line."""
+    words = text[text.rfind(b")") + 1 :].split()
+    try:
+        return Stat(words[0].decode("ascii"), int(words[1]), int(words[6]))
+    except (IndexError, ValueError):
+        return None
+
+
+def descendants(pid: int) -> "list[int]":
+    """The living descendants of a process, the nearest first; those it lost to another parent are not among them."""
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        for child in _children(todo.pop(0)):
+            if child not in found:  # numbers may be used again while we look
+                found.append(child)
+                todo.append(child)
+    return found
+
+
+def _children(pid: int) -> "Iterator[int]":
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for thread in threads:
+        try:
+            text = _read(f"/proc/{pid}/task/{thread}/children")
+        except OSError:
+            continue
+        yield from map(int, text.split())
+
+
+def socket_inodes(pid: int) -> "set[int]":
+    """The sockets that a process has open; none if it is gone, or may not be looked at."""
+    links = (link for link in _descriptors(pid) if link.startswith("socket:["))
+    return {int(link[8:-1]) for link in links}
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts: list[bytes] = []
+        while part := os.read(fd, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def socket_owners(
+    inodes: "set[int]", pids: "Iterable[int] | None" = None
+) -> "dict[int, list[tuple[int, str]]]":
+    """The (pid, name) of each process (or of these) that has one of these sockets, by inode; others' stay unseen.
 
     Without CAP_SYS_PTRACE a process sees the descriptors of its own user's processes only.
     """
     wanted = {f"socket:[{inode}]": inode for inode in inodes if inode}
     owners: dict[int, list[tuple[int, str]]] = {}
     if wanted:
-        for pid in _pids():
+        for pid in _pids() if pids is None else pids:
             for inode in {wanted[link] for link in _descriptors(pid) if link in wanted}:
                 owners.setdefault(inode, []).append((pid, comm(pid)))
     return owners

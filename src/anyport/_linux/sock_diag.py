@@ -5,6 +5,7 @@ Unlike /proc/net/tcp it also lists sockets that are bound and do not listen (Lin
 
 import _socket
 import struct
+from errno import ENOBUFS
 
 from anyport._linux import netlink
 
@@ -13,6 +14,8 @@ SOCK_DIAG_BY_FAMILY = 20
 INET_DIAG_REQ_BYTECODE = 1
 INET_DIAG_BC_S_EQ = 11
 INET_DIAG_SKV6ONLY = 11
+SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET_UDP_DESTROY, SKNLGRP_INET6_TCP_DESTROY, SKNLGRP_INET6_UDP_DESTROY = 1, 2, 3, 4
+_DESTROY_GROUPS = 0b1111  # bit N - 1 for group N
 TCP_CLOSE = 7
 TCPF_LISTEN, TCPF_BOUND_INACTIVE, TCPF_ALL = 1 << 10, 1 << 13, 0x3FFE
 
@@ -38,7 +41,7 @@ class Row:
     `v6only` is told of sockets that are bound or listening, and False for all others.
     """
 
-    __slots__ = ("address", "inode", "port", "protocol", "state", "uid", "v6only")
+    __slots__ = ("address", "inode", "port", "protocol", "remote_port", "state", "uid", "v6only")
 
     def __init__(  # noqa: PLR0913, PLR0917 - a row; every field is one
         self, protocol: str, state: str, address: str, port: int, uid: int, inode: int
@@ -49,17 +52,24 @@ class Row:
         self.port = port
         self.uid = uid
         self.inode = inode
+        self.remote_port = 0
         self.v6only = False
 
 
-def sockets(protocol: str, port: int = 0) -> "list[Row]":
-    """The sockets of this network namespace, in whatever state, with this local port (0: any); OSError if refused."""
+def sockets(protocol: str, port: int = 0, states: int = TCPF_ALL) -> "list[Row]":
+    """The sockets of this network namespace in these states with this local port (0: any); OSError if refused."""
     number = _socket.IPPROTO_TCP if protocol == "tcp" else _socket.IPPROTO_UDP
     rows: list[Row] = []
     for family in (_socket.AF_INET, _socket.AF_INET6):
-        answers = netlink.dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, question(family, number, port), netlink.rows)
+        asked = question(family, number, port, states)
+        answers = netlink.dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, asked, netlink.rows)
         rows += [parse(answer, protocol) for answer in answers]
     return [row for row in rows if port in (0, row.port)]
+
+
+def servers(protocol: str, port: int = 0) -> "list[Row]":
+    """The sockets that clients can reach: for TCP those that listen, for UDP all that are bound."""
+    return sockets(protocol, port, TCPF_LISTEN if protocol == "tcp" else TCPF_ALL)
 
 
 def bound_tcp_ports() -> "set[int]":
@@ -86,6 +96,45 @@ def ports_in(datagram: bytes, length: int) -> "tuple[int, ...]":
     return struct.unpack(f">{count}H", ports)
 
 
+class Closings:
+    """The sockets of this network namespace that are closed from now on, by anybody; OSError if netlink is refused.
+
+    The kernel tells each one's last state to whoever joined the groups (Linux 4.2+, net/core/sock_diag.c).  It does
+    not tell whose it was, but for the uid; and it tells more than a slow reader can keep.
+    """
+
+    def __init__(self) -> None:
+        self._sock = _socket.socket(netlink.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_NONBLOCK, NETLINK_SOCK_DIAG)
+        try:
+            self._sock.bind((0, _DESTROY_GROUPS))
+        except OSError:
+            self._sock.close()
+            raise
+
+    def read(self) -> "list[Row]":
+        """What was closed since the last call; of a flood only a part."""
+        rows: list[Row] = []
+        while True:
+            try:
+                datagram = self._sock.recv(1 << 16)
+            except BlockingIOError:
+                return rows
+            except OSError as error:
+                if error.errno != ENOBUFS:
+                    raise
+                continue
+            rows += [parse(answer, "") for answer in netlink.rows(datagram)]
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for one that is to be read."""
+        from select import select
+
+        return bool(select([self._sock], (), (), seconds)[0])
+
+    def close(self) -> None:
+        self._sock.close()
+
+
 def question(family: int, protocol: int, port: int, states: int = TCPF_ALL) -> bytes:
     """The request for all sockets in these states with that local port (0: with any).
 
@@ -103,7 +152,7 @@ def parse(answer: bytes, protocol: str) -> Row:
     """One row from the bytes of a struct inet_diag_msg; NetlinkError if they are too few or of another family."""
     if len(answer) < _inet_diag_msg.size:
         raise netlink.NetlinkError(f"inet_diag message of {len(answer)} bytes: {_inet_diag_msg.size} are needed")
-    family, state, _, _, sport, _, source, _, _, _, _, _, _, uid, inode = _inet_diag_msg.unpack_from(answer)
+    family, state, _, _, sport, dport, source, _, _, _, _, _, _, uid, inode = _inet_diag_msg.unpack_from(answer)
     if family == _socket.AF_INET:
         address = _socket.inet_ntop(_socket.AF_INET, source[:4])
     elif family == _socket.AF_INET6:
@@ -114,6 +163,7 @@ def parse(answer: bytes, protocol: str) -> Row:
     if state == TCP_CLOSE:  # what a bound-only TCP socket and every UDP socket say of themselves
         name = "BOUND"
     row = Row(protocol, name, address, int.from_bytes(sport, "big"), uid, inode)
+    row.remote_port = int.from_bytes(dport, "big")
     row.v6only = any(_attribute(answer, INET_DIAG_SKV6ONLY))
     return row
 

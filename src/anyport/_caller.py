@@ -1,0 +1,62 @@
+"""Whose life a hold hangs on: the process that called the command, and how to see it end.
+
+`port=$(anyport hold || exit 1)` and `anyport hold | tee f` run the command in a subshell, a fork of the shell that ends
+at once.  "The caller" is the nearest ancestor that has called exec: the shell itself, make, or whatever it is.
+"""
+
+import os
+from errno import ESRCH
+
+from anyport._linux import proc
+from anyport.errors import AnyportError, InvalidSelection
+
+_TRIES = 5
+_HINT = "name the process with --while PID, or a time with --for 10m"
+
+
+def caller() -> "tuple[int, int]":
+    """The caller's pid, and a descriptor that is readable when it has ended (pidfd_open(2)); AnyportError if unseen."""
+    for _ in range(_TRIES):
+        pid = _nearest_execed(os.getppid())
+        if pid is None:  # a parent ended meanwhile, and we have another one now
+            continue
+        fd = _open(pid)
+        if fd is not None and _nearest_execed(os.getppid()) == pid:  # the number was not used again in between
+            return pid, fd
+        if fd is not None:
+            os.close(fd)
+    raise AnyportError("the process that called can't be seen: it ended, or /proc does not show it", hint=_HINT)
+
+
+def _nearest_execed(pid: int) -> "int | None":
+    while pid > 0:
+        found = proc.stat(pid)
+        if found is None:
+            return None
+        if found.has_execed:
+            return pid
+        pid = found.parent
+    return None  # the parent is in another pid namespace
+
+
+def process(pid: int) -> int:
+    """A descriptor that is readable when this process has ended; InvalidSelection if there is none."""
+    fd = _open(pid) if 0 < pid < 1 << 22 else None
+    found = proc.stat(pid) if fd is not None else None
+    if fd is None or (found and found.state == "Z"):
+        if fd is not None:
+            os.close(fd)
+        raise InvalidSelection(f"there is no process with pid {pid}", hint="in a shell $$ is its own pid")
+    return fd
+
+
+def _open(pid: int) -> "int | None":
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == ESRCH or os.path.exists(f"/proc/{pid}/status"):  # the latter: a thread, no process
+            return None
+        raise AnyportError(
+            f"process {pid} can't be watched (pidfd_open): {error.strerror} (errno {error.errno})",
+            hint="this needs Linux 5.3, and a sandbox that allows it",
+        ) from None

@@ -1,0 +1,72 @@
+"""`anyport`, and `anyport find`: its words, and what it does."""
+
+from anyport._cli import output
+from anyport._cli.parser import Parser, add_output, add_selection, selection_of, shell_variables
+from anyport._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DESCRIPTION = """\
+Find an unused local port and print it. N is a number to try first; repeatable.
+
+  anyport                    any unused TCP port, from the quiet range
+  anyport 8080 8081          8080, else 8081, else any
+  anyport --from 1080        the first unused number at or above 1080
+  anyport --in 7002-7011     one of these
+  anyport --name web         the same number each time, while it is unused
+"""
+
+_EPILOG = """\
+A port counts as unused when a real bind of it succeeded on every address that
+was asked for. Nothing holds it afterwards: other callers of anyport who may
+choose keep away from it for a minute (--keep), and the kernel gives numbers
+outside the ephemeral range to nobody by itself; a program that names the number
+can take it.
+
+Durations are written 500ms, 30s, 10m or 24h. The ports go to standard output,
+all talk to standard error.
+
+exit status:
+  0 done; 1 no unused port, with the reason; 2 wrong usage; 130 interrupted
+
+environment:
+  ANYPORT_LEDGER  the file that remembers which ports were given out, for sharing
+                  it between users or containers (default: one for each user, in
+                  /run/user/UID, /dev/shm or /tmp)
+"""
+
+
+def _parser() -> Parser:
+    parser = Parser("anyport", "anyport [N ...] [option ...]", _DESCRIPTION, _EPILOG)
+    add_selection(parser)
+    group = add_output(parser, json="port, hosts, protocols and refusals as JSON")
+    group.add_argument("--version", action="store_true", help="print the version")
+    return parser
+
+
+class Command:
+    """A command line that was understood: what to choose, and how to write it (`variables` for --shell)."""
+
+    def __init__(self, args: "Sequence[str]") -> None:
+        parser = _parser()
+        words, numbers = parser.read(args)
+        self.text = ""
+        self.json: bool = words.pop("json")
+        shell: bool = words.pop("shell")
+        if words.pop("help"):
+            self.text = parser.format_help()
+        if words.pop("version"):
+            self.text = f"anyport {__version__}\n"
+        if not self.text:
+            self.selection = selection_of(words, numbers)
+            self.variables = shell_variables(self.selection, shell=shell, json=self.json)
+
+    def run(self) -> int:
+        """Do it; the exit status."""
+        from anyport._answer import answer
+
+        found = answer(self.selection, output.tell)
+        output.write(output.written(found, self.selection.labels, self.variables, json=self.json))
+        return output.DONE

@@ -1,0 +1,200 @@
+"""`anyport run`: its words, and what it does."""
+
+import argparse
+import os
+
+from anyport import _streams
+from anyport._cli import output
+from anyport._cli.parser import Parser, add_output, add_selection, selection_of, split_command
+from anyport._run.plan import AUTO, HAND_OVERS, RETRIES, Plan
+from anyport._run.report import Report, remove
+from anyport._run.template import Template, parse_variable
+from anyport._selection import variable
+from anyport.errors import (
+    AnyportError,
+    InvalidSelection,
+    NotReady,
+    ProgramNotExecutable,
+    ProgramNotFound,
+    ResourceLimit,
+    require_linux,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anyport._answer import Answer
+
+_DESCRIPTION = """\
+Run a program on an unused port, which is held for it from before it starts until
+it ends.
+
+  anyport run -- ssh -N -D {port} host
+  anyport run --as web --as metrics -- server --port {web} --metrics {metrics}
+  port=$(anyport run --detach -- redis-server --port {port}) || exit
+
+In its arguments {port} stands for the number, {host} for the host that was named
+(else 127.0.0.1), {address} for both, {fd} for the descriptor of a socket, and
+{web} for the port with that label. Nothing else is replaced, and nothing behind
+a dollar sign. It finds the number in PORT too, and in WEB_PORT for a label.
+"""
+
+_EPILOG = """\
+hand-overs:
+  shared      the port stays held; a program that sets SO_REUSEADDR, as nearly all
+              servers do, binds and listens all the same
+  inherited   the program gets a listening socket: LISTEN_FDS, or {fd}
+  released    the port is let go at the moment the program starts; when somebody
+              else takes it, another one and a restart
+  auto        shared; released when the program is seen to set no SO_REUSEADDR;
+              inherited when an argument has {fd}
+
+It runs in the foreground like the program itself would: terminal, signals and
+exit status are the program's.
+
+exit status:
+  that of the program, or death by the same signal; 125 if anyport failed, 126 if
+  the program can't be executed, 127 if it is not found
+"""
+FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+
+
+def _parser() -> Parser:
+    parser = Parser("anyport run", "anyport run [option ...] -- COMMAND [ARG ...]", _DESCRIPTION, _EPILOG)
+    how = parser.add_argument_group("how it gets the port")
+    how.add_argument("--hand-over", metavar="MODE", default=AUTO, help=f"{', '.join(HAND_OVERS)} (the default is auto)")
+    how.add_argument("--env", metavar="NAME={port}", action="append", default=[], help="a variable for it; repeatable")
+    how.add_argument("--retries", metavar="COUNT", default=RETRIES, help="restarts when it loses its port (5)")
+    ready = parser.add_argument_group("when it is ready: it listens on the port")
+    ready.add_argument("--port-file", metavar="FILE", help="write the port to this file then")
+    ready.add_argument("--detach", action="store_true", help="print the port then, and leave it in the background")
+    ready.add_argument("--log", metavar="FILE", help="with --detach: append its output to this file (/dev/null)")
+    ready.add_argument("-v", "--verbose", action="store_true", help="say then on standard error which port it is")
+    ready.add_argument(
+        "--ready-timeout", metavar="TIME", help="stop it if it is not ready by then (30s if somebody waits for it)"
+    )
+    # For the library, which starts this command: where to report, and whom the program must not outlive.
+    parser.add_argument("--report-to", help=argparse.SUPPRESS)
+    parser.add_argument("--caller", help=argparse.SUPPRESS)
+    add_selection(parser, port=True)
+    add_output(parser, json="in the port file, and with --detach: port, hosts and protocols as JSON", shell=False)
+    return parser
+
+
+class Command:
+    """A command line that was understood."""
+
+    def __init__(self, args: "Sequence[str]") -> None:
+        parser = _parser()
+        options, command = split_command(args, parser)
+        words, _ = parser.read(options)
+        self.text = parser.format_help() if words.pop("help") else ""
+        self.json: bool = words.pop("json")
+        self.detach: bool = words.pop("detach")
+        self.log: str | None = words.pop("log")
+        self.verbose: bool = words.pop("verbose")
+        self.pipe, self.caller = (int(words.pop(name) or -1) for name in ("report_to", "caller"))
+        how = {name: words.pop(name) for name in ("hand_over", "retries", "ready_timeout", "port_file")}
+        variables = dict(map(parse_variable, words.pop("env")))
+        if not self.text:
+            selection = selection_of(words)
+            template = Template(command, variables, selection.labels)
+            self.plan = Plan(selection, template, is_awaited=self.detach or self.pipe >= 0, **how)
+            self._check_together()
+
+    def _check_together(self) -> None:
+        if self.log is not None and not self.detach:
+            raise InvalidSelection("--log goes with --detach only", hint="else redirect the output: anyport run ... > FILE")
+        if self.detach and self.verbose:
+            raise InvalidSelection("--verbose does not go with --detach, which prints the port", hint="leave it out")
+        if self.json and not (self.detach or self.plan.port_file):
+            raise InvalidSelection("--json has nothing to write", hint="it goes with --port-file and --detach")
+
+    def run(self) -> int:
+        """Do it; the program's status, negative for a signal."""
+        for label in self.plan.template.unseen():
+            output.tell(
+                "warning", f"no argument has {{{label}}}; whether the program reads {variable(label)} can't be seen", ""
+            )  # fmt: skip
+        closed = _streams.fill()
+        if self.plan.port_file is not None:
+            remove(self.plan.port_file)  # of an earlier run: whoever waits for it would believe it
+        if self.detach:
+            return self._detach(closed)
+        report = self._report(self.pipe if self.pipe >= 0 else None)
+        return self._run(report, closed, caller=self.caller if self.caller > 0 else None)
+
+    def _report(self, pipe: "int | None") -> Report:
+        return Report(output.tell, self._written, pipe=pipe, port_file=self.plan.port_file, verbose=self.verbose)
+
+    def _written(self, found: "Answer", labels: "tuple[str, ...]") -> str:
+        return output.written(found, labels, json=self.json)
+
+    def _run(self, report: Report, closed: "Sequence[int]", *, caller: "int | None" = None, alone: bool = False) -> int:
+        from anyport import _caller
+        from anyport._run.runner import Runner
+
+        try:
+            watched = None
+            if caller is not None:
+                watched = _caller.process(caller)
+                if os.getppid() != caller:
+                    return FAILED  # it ended before we could watch it
+            status = Runner(self.plan, report, caller=watched, closed=closed, alone=alone).run()
+        except AnyportError as error:
+            if report.failed(error):
+                return status_of(error)
+            raise
+        report.ended(status)
+        report.close()
+        return status
+
+    def _detach(self, closed: "Sequence[int]") -> int:
+        from anyport._run import detach
+
+        if 1 in closed:
+            raise output.OutputError("standard output is closed, and the port is to be printed there", hint="> FILE")
+        detach.check_log(self.log or os.devnull)
+        background = detach.Background(
+            lambda pipe: self._run(self._report(pipe), (), alone=True), self.log or os.devnull
+        )
+        try:
+            output.write(background.wait(output.tell))
+        except BaseException:
+            background.stop()
+            raise
+        return output.DONE
+
+
+def main(args: "Sequence[str]") -> int:
+    """Run the verb with these arguments; the exit status, if it does not end like the program did."""
+    command = None
+    try:
+        require_linux()
+        command = Command(args)
+        if command.text:
+            output.check()
+            output.write(command.text)
+            return output.DONE
+        status = command.run()
+    except AnyportError as error:
+        output.fail(error, json=bool(command and command.json and command.detach))
+        status = status_of(error)
+    except OSError as error:
+        output.fail(ResourceLimit.of(error, "the system refuses"))
+        return FAILED
+    if status < 0:
+        from anyport._run.signals import end_like
+
+        end_like(status)
+    return status
+
+
+def status_of(error: AnyportError) -> int:
+    """The exit status for an error of ours, as `env` and `timeout` have it; of a program that ended early, its own."""
+    if isinstance(error, NotReady):
+        return error.status or FAILED
+    if isinstance(error, ProgramNotFound):
+        return NOT_FOUND
+    return NOT_EXECUTABLE if isinstance(error, ProgramNotExecutable) else FAILED

@@ -1,0 +1,253 @@
+"""hold: a port that the kernel keeps for the caller, until the program that needs it has it."""
+
+import socket
+import sys
+import threading
+import warnings
+from contextlib import contextmanager
+
+from anyport._answer import answer
+from anyport._door import open_door, shut_door
+from anyport._find import warn
+from anyport._selection import Selection
+from anyport.errors import HandOverUnavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Any, NoReturn, Self, Unpack
+
+    from anyport._answer import Answer
+    from anyport._selection import ManyWords, OneWords
+
+
+class _BornOfFunction(type):
+    """A class without a public constructor: what it makes has something behind it that a function has to get first."""
+
+    def __call__(cls, *args: object, **kwargs: object) -> "NoReturn":
+        raise TypeError(f"{cls.__name__} has no public constructor: call anyport.hold() or anyport.hold_many()")
+
+    def made(cls, *args: object, **kwargs: object) -> "Any":
+        return super().__call__(*args, **kwargs)
+
+
+class Hold(metaclass=_BornOfFunction):
+    """A port held by sockets that are bound and don't listen; made by `anyport.hold`, ended by `release`.
+
+    It is no server: a client that connects is refused until a program listens (a UDP hold swallows datagrams).  It
+    lasts as long as any copy of its sockets: a child made by fork holds the port too, until it calls `release`, which
+    closes that process's copies only, or ends.  A program started by exec does not get them, unless told to (`inherit`).
+
+    Attributes: `port` (int); `exclusive` (bool).
+    """
+
+    def __init__(self, port: int, sockets: "list[socket.socket]", *, exclusive: bool) -> None:
+        self.port = port
+        self.exclusive = exclusive
+        self._sockets = sockets
+        self._inside = 0
+        self._mutex = threading.Lock()
+
+    @property
+    def sockets(self) -> "tuple[socket.socket, ...]":
+        """The sockets that hold the port, one for each address and protocol asked for; none after `release`."""
+        return tuple(self._sockets)
+
+    @contextmanager
+    def handing_over(self) -> "Iterator[Self]":
+        """Open the door of an exclusive hold within the block: a program that sets SO_REUSEADDR may bind and listen.
+
+        Within the block any such program of any user may, so keep it short; but the program must have called listen
+        before it ends, or its listen is refused (EADDRINUSE).  One that sets SO_REUSEPORT as well lets others of the
+        same user in who set that too, as it asked for.  On a hold that is not exclusive the door is open anyway.
+        """
+        self._move_door(1)
+        try:
+            yield self
+        finally:
+            self._move_door(-1)
+
+    def _move_door(self, step: int) -> None:
+        with self._mutex:  # of several blocks, in several threads, the first opens and the last shuts
+            self._inside += step
+            if self.exclusive:
+                (open_door if self._inside else shut_door)(self._sockets)
+
+    def listen(self, backlog: "int | None" = None) -> socket.socket:
+        """Turn the hold's TCP socket into a listening one and give it to the caller, who closes it.
+
+        There is no gap: it is the same socket.  It listens on what was held: without `host` on every address, IPv4 and
+        IPv6.  SO_REUSEADDR is set once it listens, so that the next server can have the port right after it.
+
+        Args:
+            backlog: how many connections may wait (default: what `socket.listen` takes).
+
+        Raises:
+            HandOverUnavailable: the hold has no TCP socket, several (on several addresses: call `listen` on each of
+                `sockets`), or was released.
+            OSError: another program listens already (EADDRINUSE): it came in by the open door.
+        """
+        streams = [sock for sock in self._sockets if sock.type == socket.SOCK_STREAM]
+        if len(streams) != 1:
+            raise HandOverUnavailable(
+                f"the hold of port {self.port} has {len(streams)} TCP sockets, and listen takes exactly one",
+                hint="with several, call listen() on each of its sockets" if streams else "hold it for TCP",
+            )
+        sock = streams[0]
+        if backlog is None:
+            sock.listen()
+        else:
+            sock.listen(backlog)
+        open_door([sock])
+        self._sockets.remove(sock)
+        return sock
+
+    def inherit(
+        self, command: "Sequence[str]", *, env: "Mapping[str, str] | None" = None
+    ) -> "dict[str, Any]":
+        """Arguments for `subprocess.Popen` that start a program with this port by socket activation.
+
+        `subprocess.Popen(**held.inherit(["gunicorn", "app:app"]))`: the program gets the sockets as descriptors from 3
+        on, TCP ones listening, and LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES in its environment (sd_listen_fds(3)).
+        Whether it takes them is up to the program; connections wait for it in the queue.  They would go on waiting
+        after its end, so release the hold once the program has started.
+
+        Args:
+            command: the program and its arguments.
+            env: its environment (default: the caller's).
+
+        Raises HandOverUnavailable after `release`.
+        """
+        from anyport._run.activation import launcher
+
+        if not self._sockets:
+            raise HandOverUnavailable(f"the hold of port {self.port} was released", hint="hold it again")
+        for sock in self._sockets:
+            if sock.type == socket.SOCK_STREAM:
+                sock.listen()
+        fds = [sock.fileno() for sock in self._sockets]
+        found: dict[str, Any] = {"args": [*launcher(fds, [str(self.port)] * len(fds)), *command], "pass_fds": fds}
+        return found if env is None else {**found, "env": dict(env)}
+
+    def release(self) -> None:
+        """Close the sockets.  The port is nobody's then, unless a program that was let in has it, or a forked child.
+
+        A second call does nothing.
+        """
+        while self._sockets:
+            self._sockets.pop().close()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.release()
+
+    def __del__(self) -> None:
+        if getattr(self, "_sockets", None):
+            if not sys.is_finalizing():
+                warnings.warn(f"hold of port {self.port} was dropped without release", ResourceWarning, source=self)
+            self.release()
+
+    def __repr__(self) -> str:
+        return f"<Hold of port {self.port}{'' if self._sockets else ', released'}>"
+
+
+class Holds(metaclass=_BornOfFunction):
+    """Several holds, in the order of their labels; made by `anyport.hold_many`, ended together by `release`."""
+
+    def __init__(self, holds: "Iterable[Hold]") -> None:
+        self._holds = tuple(holds)
+
+    @property
+    def ports(self) -> "list[int]":
+        """The numbers."""
+        return [each.port for each in self._holds]
+
+    def release(self) -> None:
+        """Release each of them."""
+        for each in self._holds:
+            each.release()
+
+    def __getitem__(self, index: int) -> Hold:
+        return self._holds[index]
+
+    def __iter__(self) -> "Iterator[Hold]":
+        return iter(self._holds)
+
+    def __len__(self) -> int:
+        return len(self._holds)
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        return f"<Holds of ports {', '.join(map(str, self.ports))}>"
+
+
+def hold(
+    port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **words: "Unpack[OneWords]"
+) -> Hold:
+    """Find an unused port and keep it: the kernel gives it to nobody, until `release` or the end of a `with` block.
+
+    A program that sets SO_REUSEADDR, which nearly all servers do, may bind and listen while the hold lasts: that is how
+    yours gets it.  It may be anybody's, any user's.  With `exclusive` nobody may, but inside `Hold.handing_over()`.
+    For UDP inside the ephemeral range a bind of port 0 with SO_REUSEADDR may draw a number that is not held exclusively.
+    A program that sets no SO_REUSEADDR can't have a held port: `release` it, or use `listen` or `inherit`.
+
+    Args:
+        port: a number, or several, to try first (1-65535).
+        exclusive: keep out those with SO_REUSEADDR too.
+        words: the others of `find`, from `only` to `strict`.
+
+    Raises:
+        The errors of `find`.
+
+    Warns:
+        AnyportWarning: as `find` does.
+        ResourceWarning: the hold was dropped without release.
+
+    The rules of bind: socket(7), ip(7) and net/ipv4/inet_connection_sock.c.
+    """
+    selection = Selection(port, count=1, **words)
+    return _held(answer(selection, warn, hold=True), exclusive=exclusive)[0]
+
+
+def hold_many(
+    count: "int | None" = None,
+    *,
+    port: "int | Iterable[int] | None" = None,
+    exclusive: bool = False,
+    **words: "Unpack[ManyWords]",
+) -> Holds:
+    """Find and keep several different unused ports, all or none.
+
+    What it promises, and what not, is what `hold` does; see there.
+
+    Args:
+        count: how many (1-65535; default: as many as labels in `as_`, else 1).
+        port: a number, or several, to try first (1-65535).
+        exclusive: keep out those with SO_REUSEADDR too.
+        words: the others of `find_many`, from `only` to `strict`.
+    """
+    selection = Selection(port, count=count, **words)
+    holds: Holds = Holds.made(_held(answer(selection, warn, hold=True), exclusive=exclusive))
+    return holds
+
+
+def _held(found: "Answer", *, exclusive: bool) -> "list[Hold]":
+    holds: list[Hold] = []
+    for port in found.ports:
+        sockets = [socket.socket(fileno=sock.detach()) for sock in found.sockets[port]]
+        holds.append(Hold.made(port, sockets, exclusive=exclusive))
+        if not exclusive:
+            open_door(sockets)
+    return holds

@@ -1,0 +1,143 @@
+"""The background process of `anyport hold`: it has the sockets, waits for an end, and does nothing else.
+
+It is a fork of the command, in a session of its own, with no other descriptor of the command's than the sockets, so
+that `$(anyport hold)` does not wait for it.  /proc calls it by COMM; that is how `--release` knows it.
+"""
+
+import os
+import select
+import signal
+import time
+from errno import ESRCH
+
+from anyport import _streams
+from anyport._door import open_door
+from anyport._linux.proc import comm, socket_inodes, socket_owners
+from anyport._linux.sock_diag import sockets as sockets_on
+from anyport.errors import AnyportError, ResourceLimit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import NoReturn
+
+COMM = "anyport-hold"  # at most 15 bytes (proc_pid_comm(5))
+_LONGEST_POLL = 3600.0  # seconds; poll takes at most 24 days at a time
+_PATIENCE = 5.0  # seconds that a released holder may take to end
+
+
+def start(sockets: "Sequence[socket]", ends: "Sequence[int]", seconds: "float | None") -> "tuple[int, Callable[[], None]]":
+    """Fork a process that keeps these sockets, with open doors, until one of the descriptors `ends` is readable.
+
+    Or until `seconds` are over, or it gets SIGTERM.  It ends at once unless the function that comes with its pid is
+    called: so nothing stays held that nobody was told of.  ResourceLimit when there can be no process.
+    """
+    open_door(sockets)
+    until = None if seconds is None else time.monotonic() + seconds
+    from_parent, to_child = os.pipe()
+    from_child, to_parent = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        raise ResourceLimit.of(error, "no process to hold the port") from None
+    if not pid:
+        _hold(from_parent, to_parent, {sock.fileno() for sock in sockets}, ends, until)
+    os.close(from_parent)
+    os.close(to_parent)
+    is_up = os.read(from_child, 1)  # it is out of our session, and has closed what is ours
+    os.close(from_child)
+    if not is_up:
+        raise AnyportError("the process to hold the port ended at once", hint="`ulimit -a` shows what it may not do")
+
+    def confirm() -> None:
+        os.write(to_child, b"1")
+        os.close(to_child)
+
+    return pid, confirm
+
+
+def _hold(
+    from_parent: int, to_parent: int, sockets: "set[int]", ends: "Sequence[int]", until: "float | None"
+) -> "NoReturn":
+    try:
+        _ignore_nothing()
+        _take_name()
+        _streams.leave({from_parent, to_parent, *sockets, *ends})
+        os.write(to_parent, b"1")
+        os.close(to_parent)
+        if os.read(from_parent, 1):
+            os.close(from_parent)
+            _wait(ends, until)
+    finally:
+        os._exit(0)
+
+
+def _ignore_nothing() -> None:
+    """Undo what a shell has a background job ignore, and Python every program."""
+    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _take_name() -> None:
+    try:
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:  # in some sandboxes: --release won't find us there, a signal will
+        return
+    os.write(fd, COMM.encode())
+    os.close(fd)
+
+
+def _wait(ends: "Iterable[int]", until: "float | None") -> None:
+    poll = select.poll()
+    for fd in ends:
+        poll.register(fd, select.POLLIN)
+    while True:
+        left = _LONGEST_POLL if until is None else until - time.monotonic()
+        if left <= 0 or poll.poll(min(left, _LONGEST_POLL) * 1000):
+            return
+
+
+def release(port: int) -> "list[int]":
+    """End the background process that holds a port, and wait for its end; all the ports that it held.
+
+    AnyportError if there is none that we can see, or may end.
+    """
+    pid = _holder_of(port)
+    ports = _ports_of(pid)
+    try:
+        fd = os.pidfd_open(pid)
+        if comm(pid) != COMM:
+            raise ProcessLookupError(ESRCH, os.strerror(ESRCH))  # the number is somebody else's by now
+        signal.pidfd_send_signal(fd, signal.SIGTERM)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(_PATIENCE * 1000):
+            raise AnyportError(f"process {pid}, which holds {port}, has not ended within {_PATIENCE:g} s")
+        os.close(fd)
+    except ProcessLookupError:
+        return ports  # it ended by itself meanwhile
+    except PermissionError as error:
+        raise AnyportError(
+            f"process {pid}, which holds {port}, can't be ended: {error.strerror}", hint="its user can, and root"
+        ) from None
+    return ports
+
+
+def _holder_of(port: int) -> int:
+    rows = [row for protocol in ("tcp", "udp") for row in sockets_on(protocol, port)]
+    owners = socket_owners({row.inode for row in rows})
+    for pid, name in (owner for each in owners.values() for owner in each):
+        if name == COMM:
+            return pid
+    raise AnyportError(
+        f"{port} is not held by `anyport hold`, as far as can be seen",
+        hint=f"`anyport --only {port}` says what has it; `anyport run` holds a port as long as its program runs",
+    )
+
+
+def _ports_of(pid: int) -> "list[int]":
+    inodes = socket_inodes(pid)
+    rows = [row for protocol in ("tcp", "udp") for row in sockets_on(protocol)]
+    return sorted({row.port for row in rows if row.inode in inodes})

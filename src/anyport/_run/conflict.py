@@ -1,0 +1,70 @@
+"""Conflict: why a program ended without its port, and what to do about it.
+
+A port conflict is the only reason to start a program again, and an exit status does not tell it from others.  So:
+
+- it never had one of its ports, failed, and was not killed; and
+- somebody else has the port: another port, and a restart; or
+- after *shared* nobody has, and just before it ended a socket was closed that had been neither bound nor connected: it
+  tried to bind, and our own hold refused it, for it sets no SO_REUSEADDR.  Then the same port, *released*.
+
+A program that fails for another reason closes no such socket.  (The kernel does not say whose it was: another program
+of the user that fails to bind at that very moment looks the same.  It costs one more start.)
+"""
+
+import os
+import time
+
+from anyport._linux.sock_diag import Closings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from anyport._linux.sock_diag import Row
+
+PASS_ON, ANOTHER_PORT, RELEASE = "pass on", "another port", "release"
+_RECENT = 1.0  # seconds before the end of the program
+_LATE = 0.05  # seconds after its end in which the kernel may still tell: it does so from a queue
+
+
+def verdict(*, taken: bool, refused_by_us: bool) -> str:
+    """What to do about a program that failed without ever having a port of its own."""
+    if taken:
+        return ANOTHER_PORT
+    return RELEASE if refused_by_us else PASS_ON
+
+
+class Attempts:
+    """Watches for sockets that are closed without ever having been bound or connected, as after a refused bind."""
+
+    def __init__(self) -> None:
+        self._seen = -_RECENT
+        try:
+            self._closings: Closings | None = Closings()
+        except OSError:  # netlink is refused in some sandboxes: then there is no such evidence
+            self._closings = None
+
+    def note(self) -> None:
+        """Take note of what was closed until now."""
+        if self._closings and any(map(_is_attempt, self._closings.read())):
+            self._seen = time.monotonic()
+
+    def was_just_made(self) -> bool:
+        """Whether there was one just now; for when the program has ended."""
+        self.note()
+        until = time.monotonic() + _LATE
+        while self._closings and not self._is_recent() and (left := until - time.monotonic()) > 0:
+            if self._closings.wait(left):
+                self.note()
+        return self._is_recent()
+
+    def close(self) -> None:
+        if self._closings:
+            self._closings.close()
+            self._closings = None
+
+    def _is_recent(self) -> bool:
+        return time.monotonic() - self._seen < _RECENT
+
+
+def _is_attempt(row: "Row") -> bool:
+    me = os.geteuid()
+    return not row.port and not row.remote_port and (not me or row.uid == me)

@@ -1,0 +1,81 @@
+"""Hand-overs: what becomes of the hold when the program is started, and while it runs.
+
+- shared: the hold stays, its door open; a program that sets SO_REUSEADDR binds and listens underneath it.
+- inherited: the program gets the very sockets, listening, by socket activation.
+- released: the hold is shut until the program's exec, which closes it.
+
+The supervised hand-over comes here too.
+"""
+
+import os
+
+from anyport._address import TCP
+from anyport._door import open_door, shut_door
+from anyport._run.plan import INHERITED, SHARED
+from anyport.errors import HandOverUnavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from anyport._answer import Answer
+    from anyport._run.spawn import Child
+
+_BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
+
+
+class HandOver:
+    """Held ports on their way to a program."""
+
+    def __init__(self, found: "Answer", labels: "tuple[str, ...]") -> None:
+        self.ports = found.ports
+        self.numbers = [(protocol, port) for port in found.ports for protocol in found.protocols]
+        names = labels or tuple(map(str, found.ports))
+        self._sockets = {name: found.sockets[port] for name, port in zip(names, found.ports, strict=True)}
+        self.how = SHARED
+
+    def prepare(self, child: "Child", how: str) -> None:
+        """Make everything ready for the start of the program."""
+        self.how = how
+        if how == SHARED:
+            open_door(self._all())
+        elif how == INHERITED:
+            self._listen()
+            child.inherited = {sock.fileno(): name for name, each in self._sockets.items() for sock in each}
+        else:
+            shut_door(self._all())
+
+    def forked(self) -> None:
+        """The program's process is there, and has all the sockets until it calls exec."""
+        if self.how != SHARED:
+            self.close()
+
+    @property
+    def inodes(self) -> "set[int]":
+        """What the hold looks like in the socket table."""
+        return {os.fstat(sock.fileno()).st_ino for sock in self._all()}
+
+    @property
+    def descriptors(self) -> "set[int]":
+        """Of the hold; none when nothing is held any more."""
+        return {sock.fileno() for sock in self._all()}
+
+    def close(self) -> None:
+        for sock in self._all():
+            sock.close()
+        self._sockets = {}
+
+    def _all(self) -> "list[socket]":
+        return [sock for each in self._sockets.values() for sock in each]
+
+    def _listen(self) -> None:
+        for sock in self._all():
+            if sock.type == TCP:
+                try:
+                    sock.listen(_BACKLOG)
+                except OSError as error:
+                    raise HandOverUnavailable(
+                        f"the socket for the program can't listen: {error.strerror} (errno {error.errno})",
+                        hint="--hand-over shared lets the program make its own",
+                    ) from None
+                open_door([sock])  # once it listens this lets nobody in; the next server can have the port right after

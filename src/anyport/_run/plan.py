@@ -1,0 +1,95 @@
+"""The plan of a run: what to start, on which ports and how they are handed over, checked before anything is started."""
+
+import os
+
+from anyport._clock import parse_duration
+from anyport._ports import whole_number
+from anyport._run.spawn import find_program
+from anyport.errors import AnyportError, InvalidSelection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from anyport._run.template import Template
+    from anyport._selection import Selection
+
+AUTO, SHARED, INHERITED, RELEASED = "auto", "shared", "inherited", "released"
+HAND_OVERS = (AUTO, SHARED, INHERITED, RELEASED)
+RETRIES = 5
+READY_TIMEOUT = 30.0  # seconds, where somebody waits for readiness
+_MOST_RETRIES = 1000
+
+
+class Plan:
+    """A checked plan.
+
+    `hand_over` is one of HAND_OVERS, `limit` the seconds in which the program has to be ready (None: any time it
+    likes), `is_awaited` whether somebody waits for that, `file` the program's file, `port_file` a path or None.
+    """
+
+    def __init__(  # noqa: PLR0913 - the one place where all the words of a run come together
+        self,
+        selection: "Selection",
+        template: "Template",
+        *,
+        hand_over: str = AUTO,
+        retries: "int | str" = RETRIES,
+        ready_timeout: "float | str | None" = None,
+        port_file: "str | None" = None,
+        is_awaited: bool = False,
+    ) -> None:
+        self.selection = selection
+        self.template = template
+        self.port_file = port_file
+        self.is_awaited = is_awaited or port_file is not None
+        self.hand_over = self._check_hand_over(hand_over)
+        self.retries = _check_retries(retries)
+        self.limit = READY_TIMEOUT if self.is_awaited else None
+        if ready_timeout is not None:
+            self.limit = _check_limit(ready_timeout)
+        if not template.command:
+            raise InvalidSelection("there is no command to run", hint="anyport run -- COMMAND [ARG with {port} ...]")
+        if port_file is not None:
+            check_folder(port_file, "the port file")
+        path = template.variables.get("PATH", os.environ.get("PATH", os.defpath))
+        self.file = find_program(template.command[0], path)
+
+    def _check_hand_over(self, hand_over: str) -> str:
+        if hand_over not in HAND_OVERS:
+            raise InvalidSelection(f"{hand_over!r} is no hand-over", hint=f"it is one of {', '.join(HAND_OVERS)}")
+        if not self.template.uses("fd"):
+            return hand_over
+        if hand_over not in (AUTO, INHERITED):
+            raise InvalidSelection(
+                f"{{fd}} is a socket that the program inherits, and --hand-over {hand_over} gives it none",
+                hint="leave --hand-over out, or write {port}",
+            )
+        return INHERITED
+
+
+def _check_retries(retries: "int | str") -> int:
+    number = whole_number(retries)
+    if number is None or not 0 <= number <= _MOST_RETRIES:
+        raise InvalidSelection(
+            f"{retries!r} is no number of retries: the limits are 0 and {_MOST_RETRIES}", hint="--retries 5"
+        )
+    return number
+
+
+def _check_limit(limit: "float | str") -> float:
+    seconds = parse_duration(limit)
+    if not seconds:
+        raise InvalidSelection("no program is ready within 0 s", hint="--ready-timeout 30s")
+    return seconds
+
+
+def check_folder(path: str, what: str) -> None:
+    """Raise AnyportError unless a file with this path can be made, or replaced."""
+    folder = os.path.dirname(path) or "."
+    if not path or (os.path.exists(path) and not os.path.isfile(path)):
+        raise AnyportError(f"{what} {path!r} is no regular file, and is not replaced", hint="name a file")
+    if not os.path.isdir(folder):
+        raise AnyportError(f"{what} {path} can't be written: there is no directory {folder}", hint=f"mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise AnyportError(
+            f"{what} {path} can't be written: no files may be made in {folder}", hint="name a place of your own"
+        )

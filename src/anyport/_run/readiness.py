@@ -1,0 +1,65 @@
+"""Ready: a process of the program's own tree has the port, seen in the socket table and never guessed from a connect.
+
+A connect would find a stranger's server as well, count in a queue, or even connect to itself.  The tree is whatever
+descends from this process, which is a subreaper: daemons too stay in it.
+"""
+
+import os
+
+from anyport._linux import proc
+from anyport._linux.sock_diag import Row, servers
+from anyport._refusal import pair
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Numbers = Sequence[tuple[str, int]]  # protocol and port
+
+
+class Readiness:
+    """Which of the ports that the program was given it has by now; what it had once counts from then on."""
+
+    def __init__(self, numbers: "Numbers") -> None:
+        self._missing = list(numbers)
+        self._count = len(self._missing)
+
+    @property
+    def is_complete(self) -> bool:
+        return not self._missing
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the program has had one of its ports at least."""
+        return len(self._missing) < self._count
+
+    def look(self) -> bool:
+        """Look at the kernel's table; whether the program has all its ports now.  OSError if netlink is refused."""
+        found = {number: rows for number in self._missing if (rows := servers(*number))}
+        if found:
+            mine = inodes_of_tree()
+            self._missing = [
+                number for number in self._missing if not any(row.inode in mine for row in found.get(number, ()))
+            ]
+        return self.is_complete
+
+
+def inodes_of_tree() -> "set[int]":
+    """The sockets of all descendants of this process, as far as they may be seen."""
+    return set().union(*map(proc.socket_inodes, proc.descendants(os.getpid())))
+
+
+def bound_instead() -> "list[str]":
+    """What the tree does have: `tcp 127.0.0.1:8000`, ..."""
+    mine = inodes_of_tree()
+    rows = [row for protocol in ("tcp", "udp") for row in servers(protocol) if row.inode in mine]
+    return sorted({f"{row.protocol} {pair(row.address, row.port)}" for row in rows})
+
+
+def strangers(numbers: "Numbers", ours: "Iterable[int]") -> "list[Row]":
+    """The sockets of others on these ports: neither one of `ours` (inodes), nor the tree's, nor a mere leftover."""
+    from anyport._linux.sock_diag import sockets
+
+    known = {0, *ours}
+    rows = [row for number in numbers for row in sockets(*number) if row.inode not in known]
+    return [row for row in rows if row.inode not in inodes_of_tree()] if rows else []

@@ -1,0 +1,155 @@
+"""Who is told what becomes of the program: standard error, the port file, a pipe to whoever started the runner.
+
+The pipe carries one JSON object a line, each with its `event`: `told` (kind, message, hint), `started` (pid, ports,
+hand_over), `ready` (content, as in the port file), `failed` (an error, see `pack_error`), `ended` (status).  `events` is its reading end.
+"""
+
+import os
+
+from anyport import errors
+from anyport._refusal import Occupant, Process, Refusal
+from anyport.errors import AnyportError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from anyport._answer import Answer
+    from anyport._messages import Tell
+
+    Write = Callable[[Answer, tuple[str, ...]], str]
+
+
+class Report:
+    """Tells by `tell`, or over the pipe, if there is one, until the program is ready: nobody reads it afterwards.
+
+    The port file, if there is to be one, gets what `write` makes of the answer.
+    """
+
+    def __init__(
+        self, tell: "Tell", write: "Write", *, pipe: "int | None" = None, port_file: "str | None" = None,
+        verbose: bool = False,
+    ) -> None:  # fmt: skip
+        self._tell = tell
+        self._write = write
+        self._pipe = pipe
+        self._port_file = port_file
+        self._verbose = verbose
+        self._content = ""
+        self._ports: Sequence[int] = ()
+
+    def found(self, answer: "Answer", labels: "tuple[str, ...]") -> None:
+        """These will be the ports."""
+        self._content = self._write(answer, labels)
+
+    def tell(self, kind: str, message: str, hint: str) -> None:
+        if not self._send("told", kind=kind, message=message, hint=hint):
+            self._tell(kind, message, hint)
+
+    def started(self, pid: int, ports: "Sequence[int]", hand_over: str) -> None:
+        self._ports = ports
+        self._send("started", pid=pid, ports=list(ports), hand_over=hand_over)
+
+    def ready(self) -> bool:
+        """Say that the program has its ports; False if the one who waits for that is gone."""
+        if self._port_file is not None:
+            write_whole(self._port_file, self._content)
+        if self._verbose:
+            self._tell("note", f"the program listens on {', '.join(map(str, self._ports))}", "")
+        reached = self._send("ready", content=self._content) or self._pipe is None
+        self.close()
+        return reached
+
+    def failed(self, error: AnyportError) -> bool:
+        """Whether somebody was told."""
+        return self._send("failed", **pack_error(error))
+
+    def ended(self, status: int) -> None:
+        self._send("ended", status=status)
+
+    def close(self) -> None:
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+
+    def _send(self, event: str, **facts: object) -> bool:
+        if self._pipe is None:
+            return False
+        from json import dumps
+
+        data = dumps({"event": event, **facts}).encode() + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._pipe, data) :]
+        except BrokenPipeError:
+            return False
+        return True
+
+
+def events(pipe: int) -> "Iterator[dict[str, object]]":
+    """What the runner reports, until it has nothing more to say; the descriptor is closed then."""
+    from json import loads
+
+    with open(pipe, encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):  # else it was killed while it wrote
+                yield loads(line)
+
+
+def pack_error(error: AnyportError) -> "dict[str, object]":
+    """An error as what JSON can carry; a fact that it can't is left out."""
+    facts = {name: value for name, value in vars(error).items() if isinstance(value, (int, str))}
+    if isinstance(error, errors.NoUnusedPort):
+        facts["refusals"] = error.refusals
+    return {"error": type(error).__name__, "message": str(error), "facts": facts}
+
+
+def unpack_error(report: "dict[str, object]") -> AnyportError:
+    """The error again; of a class that we do not have, an AnyportError."""
+    kind = getattr(errors, str(report["error"]), AnyportError)
+    error = kind(str(report["message"]))
+    facts = report["facts"]
+    assert isinstance(facts, dict)
+    if "refusals" in facts:
+        facts["refusals"] = [_refusal(*each) for each in facts["refusals"]]
+    for name, value in facts.items():
+        setattr(error, name, value)
+    assert isinstance(error, AnyportError)
+    return error
+
+
+def _refusal(port: int, protocol: str, address: str, errno: int, reason: str, occupants: "list[list[object]]") -> Refusal:
+    found = tuple(
+        Occupant(*each[:-1], tuple(Process(*process) for process in each[-1]))  # type: ignore[arg-type, attr-defined]
+        for each in occupants
+    )
+    return Refusal(port, protocol, address, errno, reason, found)
+
+
+def remove(path: str) -> None:
+    """Remove a file if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise AnyportError(
+            f"the port file {path} of an earlier run can't be removed: {error.strerror}", hint="name another one"
+        ) from None
+
+
+def write_whole(path: str, content: str) -> None:
+    """Write a file so that whoever looks sees all of it or nothing: under another name, then renamed."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(fd, content.encode())
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise AnyportError(
+            f"the port file {path} can't be written: {error.strerror} (errno {error.errno})",
+            hint="the program was stopped: nobody would have learned its port",
+        ) from None

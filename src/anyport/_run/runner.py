@@ -1,0 +1,117 @@
+"""The runner: holds the ports, starts the program, and is as if it were not there until the program ends."""
+
+import os
+
+from anyport._answer import answer
+from anyport._linux import prctl, proc
+from anyport._messages import some
+from anyport._run import after, conflict
+from anyport._run.handover import HandOver
+from anyport._run.plan import AUTO, RELEASED, SHARED
+from anyport._run.readiness import strangers
+from anyport._run.signals import Signals
+from anyport._run.spawn import Child
+from anyport._run.watch import Watch, end_descendants
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anyport._run.plan import Plan
+    from anyport._run.report import Report
+
+
+class Runner:
+    """One run, with all its starts.
+
+    `caller` is a descriptor that is readable when the process has ended that the program must not outlive (or None),
+    `closed` are the standard streams that the caller had closed, and `alone` says that no shell watches this process.
+    """
+
+    def __init__(
+        self, plan: "Plan", report: "Report", *, caller: "int | None" = None, closed: "Sequence[int]" = (),
+        alone: bool = False,
+    ) -> None:  # fmt: skip
+        self._plan = plan
+        self._report = report
+        self._caller = caller
+        self._closed = closed
+        self._alone = alone
+
+    def run(self) -> int:
+        """Start the program, and again as long as it loses its port; its exit status, negative for a signal.
+
+        AnyportError when there is no port, or the program could not be started or had to be stopped.
+        """
+        held = self._choose()
+        self._signals = Signals()
+        prctl.set_child_subreaper()
+        how = SHARED if self._plan.hand_over == AUTO else self._plan.hand_over
+        try:
+            for left in range(self._plan.retries, -1, -1):
+                status, next_step = self._start(held, how)
+                if not left or next_step == conflict.PASS_ON:
+                    self._leave_behind(held)
+                    return status
+                if next_step == conflict.RELEASE:
+                    how = RELEASED
+                    self._say_again(status, held, "nobody else has it: it seems to set no SO_REUSEADDR; now released")
+                else:
+                    self._say_again(status, held, "somebody else has it; now on another port")
+                    held.close()
+                    held = self._choose()
+            raise AssertionError("unreachable")
+        finally:
+            held.close()
+
+    def _choose(self) -> HandOver:
+        found = answer(self._plan.selection, self._report.tell, hold=True)
+        self._report.found(found, self._plan.selection.labels)
+        return HandOver(found, self._plan.selection.labels)
+
+    def _start(self, held: HandOver, how: str) -> "tuple[int, str]":
+        """One start: how the program ended, and what to do about it."""
+        hosts = self._plan.selection.hosts
+        command, variables = self._plan.template.filled(held.ports, hosts[0] if hosts else None)
+        child = Child(self._plan.file, command, {**os.environ, **variables}, closed=self._closed)
+        held.prepare(child, how)
+        attempts = conflict.Attempts() if how == SHARED else None
+        try:
+            watch = Watch(child.start(self._signals.before, held.forked), held, self._plan, self._report)
+            self._report.started(watch.pid, held.ports, how)
+            status = watch.until_end(self._signals, attempts, caller=self._caller, alone=self._alone)
+            watch.look()  # a daemon that it left behind may be ready
+            if not status and self._alone and self._plan.is_awaited and not watch.is_to_end:
+                watch.wait_for_daemon()
+            if watch.failure:
+                end_descendants()
+                raise watch.failure
+            return status, self._verdict(status, watch, held, attempts)
+        finally:
+            if attempts:
+                attempts.close()
+
+    def _verdict(self, status: int, watch: Watch, held: HandOver, attempts: "conflict.Attempts | None") -> str:
+        if status <= 0 or watch.is_to_end or watch.readiness.has_begun:
+            return conflict.PASS_ON
+        taken = bool(strangers(held.numbers, held.inodes))
+        tried = attempts is not None and not taken and attempts.was_just_made()
+        if tried and self._plan.hand_over == SHARED:
+            self._report.tell(
+                "note", f"the program may have been refused {some(held.ports)}, which is held",
+                "if it sets no SO_REUSEADDR: --hand-over released",
+            )  # fmt: skip
+        return conflict.verdict(taken=taken, refused_by_us=tried and self._plan.hand_over == AUTO)
+
+    def _say_again(self, status: int, held: HandOver, why: str) -> None:
+        self._report.tell("note", f"the program ended with status {status} and without {some(held.ports)}: {why}", "")
+
+    def _leave_behind(self, held: HandOver) -> None:
+        """A daemon that has the port keeps the hold: here if nobody waits for us, else in another process."""
+        if not held.descriptors:
+            return
+        pids = after.has_port(held.numbers, proc.descendants(os.getpid()), held.inodes)
+        if pids and self._alone:
+            after.stay(held.numbers, pids, held.inodes)
+        elif pids:
+            after.stay_behind(held.numbers, pids, held.inodes, held.descriptors)

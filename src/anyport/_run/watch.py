@@ -1,0 +1,180 @@
+"""One started program, until it ends: signals are passed on, readiness is seen and told, limits are kept."""
+
+import os
+import select
+import signal
+import time
+
+from anyport._clock import pauses
+from anyport._linux import proc
+from anyport._messages import some
+from anyport._run import signals
+from anyport._run.readiness import Readiness, bound_instead
+from anyport.errors import AnyportError, NotReady
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from anyport._run.conflict import Attempts
+    from anyport._run.handover import HandOver
+    from anyport._run.plan import Plan
+    from anyport._run.report import Report
+
+_GRACE = 10.0  # seconds that a program may take to end after SIGTERM
+_FIRST, _AWAITED, _UNAWAITED = 0.001, 0.003, 0.05  # seconds between two looks: the first pause, and the longest
+_SHARE = 25  # a pause is at least so many times as long as the look before it: 4 % of a processor at most
+_NEVER = float("inf")
+
+
+class Watch:
+    """A program that was started as `pid`: `until_end` gives its exit status, negative for a signal.
+
+    `failure` is why it had to be stopped, if it had to; `is_to_end` says that somebody wanted it to end, so that it is
+    not started again.
+    """
+
+    def __init__(self, pid: int, held: "HandOver", plan: "Plan", report: "Report") -> None:
+        self.pid = pid
+        self.readiness = Readiness(held.numbers)
+        self.failure: AnyportError | None = None
+        self.is_to_end = False
+        self._ports = held.ports
+        self._plan = plan
+        self._report = report
+        now = time.monotonic()
+        self._pause, self._next_look = _FIRST, now + _FIRST
+        self._limit = _NEVER if plan.limit is None else now + plan.limit
+        self._kill_at = _NEVER
+
+    def until_end(self, sent: "signals.Signals", attempts: "Attempts | None", *, caller: "int | None", alone: bool) -> int:
+        """Wait for the end.
+
+        `attempts` are to be noted at each look, `caller` is a descriptor that is readable when the program has to end,
+        and `alone` says that no shell watches us: when the program is stopped, we are not.
+        """
+        poll = select.poll()
+        poll.register(sent.fd, select.POLLIN)
+        if caller is not None:
+            poll.register(caller, select.POLLIN)
+        while True:
+            came = [fd for fd, _ in poll.poll(self._milliseconds())]
+            self.is_to_end |= sent.pass_on(self.pid)
+            if (status := self._reap(sent, alone=alone)) is not None:
+                return status
+            if caller in came:
+                poll.unregister(caller)
+                self._stop()
+            if time.monotonic() >= self._kill_at:
+                signals.send(self.pid, signal.SIGKILL)
+                self._kill_at = _NEVER
+            self._look_in_time(attempts)
+
+    def look(self) -> None:
+        """Look whether the program is ready, and tell it; if that can't be done, stop the program."""
+        if self.readiness.is_complete or self.failure:
+            return
+        try:
+            if self.readiness.look() and not self._report.ready():
+                self._stop()  # whoever waited for it is gone
+        except AnyportError as error:  # the port file
+            self.fail(error)
+        except OSError as error:
+            self._be_blind(error)
+
+    def wait_for_daemon(self) -> None:
+        """The program ended well: go on looking while it has descendants, one of which may be about to listen."""
+        for _ in pauses(self._limit - time.monotonic(), longest=_AWAITED):
+            _reap_all()
+            self.look()
+            if self.readiness.is_complete or self.failure or not proc.descendants(os.getpid()):
+                return
+        self.failure = self._too_late()
+
+    def fail(self, failure: AnyportError) -> None:
+        """Stop the program for this reason."""
+        self.failure = self.failure or failure
+        self._stop()
+
+    def _is_looking(self) -> bool:
+        return not self.readiness.is_complete and self._kill_at == _NEVER and not self.is_to_end
+
+    def _milliseconds(self) -> "float | None":
+        times = [self._kill_at, *((self._next_look, self._limit) if self._is_looking() else ())]
+        return None if min(times) == _NEVER else max(0.0, min(times) - time.monotonic()) * 1000
+
+    def _look_in_time(self, attempts: "Attempts | None") -> None:
+        before = time.monotonic()
+        if not self._is_looking() or before < self._next_look:
+            return
+        if attempts:
+            attempts.note()
+        self.look()
+        now = time.monotonic()
+        self._pause = min(self._pause * 2, _AWAITED if self._plan.is_awaited else _UNAWAITED)
+        self._next_look = now + max(self._pause, _SHARE * (now - before))
+        if now >= self._limit and self._is_looking():
+            self.fail(self._too_late())
+
+    def _reap(self, sent: "signals.Signals", *, alone: bool) -> "int | None":
+        """Take note of children that ended or stopped; the program's status if it ended."""
+        ended = None
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                return ended
+            if not pid:
+                return ended
+            if pid == self.pid and os.WIFSTOPPED(status):
+                if not alone:
+                    sent.stop_too(pid)
+            elif pid == self.pid:
+                ended = os.waitstatus_to_exitcode(status)
+
+    def _stop(self) -> None:
+        """End the program, at first by asking."""
+        if self._kill_at == _NEVER:
+            self.is_to_end = True
+            self._kill_at = time.monotonic() + _GRACE
+            signals.send(self.pid, signal.SIGTERM)
+            signals.continue_program(self.pid)
+
+    def _too_late(self) -> NotReady:
+        instead = bound_instead()
+        what = f"it listens on {', '.join(instead)}" if instead else "it listens on no port at all"
+        hint = "--ready-timeout 2m gives it more time"
+        if instead:
+            hint = "give it the number as an argument: {port} stands for it"
+        return NotReady(
+            f"the program has not listened on {some(self._ports)} within {self._plan.limit:g} s: {what}; it was stopped",
+            hint=hint,
+        )
+
+    def _be_blind(self, error: OSError) -> None:
+        """The socket table can't be seen: that matters only if somebody waits for what it would show."""
+        self._next_look = _NEVER
+        if self._plan.is_awaited:
+            why = AnyportError(
+                f"whether the program listens can't be seen: {error.strerror or error} (netlink, sock_diag)",
+                hint="a sandbox seems to forbid it; without --port-file and --detach nobody has to know",
+            )
+            self.fail(why)
+
+
+def end_descendants() -> None:
+    """End what the program left of its tree, at first by asking: for when it was stopped by us."""
+    me = os.getpid()
+    for number, patience in ((signal.SIGTERM, _GRACE / 2), (signal.SIGKILL, 1.0)):
+        for pid in proc.descendants(me):
+            signals.send(pid, number)
+        for _ in pauses(patience):
+            _reap_all()
+            if not proc.descendants(me):
+                return
+
+
+def _reap_all() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
