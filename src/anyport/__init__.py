@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from anyport._refusal import Occupant as Occupant
     from anyport._refusal import Process as Process
     from anyport._refusal import Refusal as Refusal
+    from anyport._running import Running as Running
+    from anyport._running import run as run
     from anyport._version import __version__ as __version__
     from anyport.errors import AddressUnavailable as AddressUnavailable
     from anyport.errors import AnyportError as AnyportError
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from anyport.errors import HandOverUnavailable as HandOverUnavailable
     from anyport.errors import InvalidSelection as InvalidSelection
     from anyport.errors import LedgerError as LedgerError
+    from anyport.errors import NotReady as NotReady
     from anyport.errors import NoUnusedPort as NoUnusedPort
+    from anyport.errors import ProgramNotExecutable as ProgramNotExecutable
+    from anyport.errors import ProgramNotFound as ProgramNotFound
     from anyport.errors import ResourceLimit as ResourceLimit
     from anyport.errors import Unsupported as Unsupported
 
@@ -31,6 +36,8 @@ _HOMES = {
     "Holds": "_hold",
     "hold": "_hold",
     "hold_many": "_hold",
+    "Running": "_running",
+    "run": "_running",
     "Occupant": "_refusal",
     "Process": "_refusal",
     "Refusal": "_refusal",
@@ -41,6 +48,9 @@ _HOMES = {
     "InvalidSelection": "errors",
     "LedgerError": "errors",
     "NoUnusedPort": "errors",
+    "NotReady": "errors",
+    "ProgramNotExecutable": "errors",
+    "ProgramNotFound": "errors",
     "ResourceLimit": "errors",
     "Unsupported": "errors",
 }
@@ -54,16 +64,21 @@ __all__ = [
     "InvalidSelection",
     "LedgerError",
     "NoUnusedPort",
+    "NotReady",
     "Occupant",
     "Process",
+    "ProgramNotExecutable",
+    "ProgramNotFound",
     "Refusal",
     "ResourceLimit",
+    "Running",
     "Unsupported",
     "__version__",
     "find",
     "find_many",
     "hold",
     "hold_many",
+    "run",
 ]
 
 
@@ -75,7 +90,7 @@ def __getattr__(name: str) -> object:
 
     from anyport.errors import require_linux
 
-    if home in ("_find", "_hold"):
+    if home in ("_find", "_hold", "_running"):
         require_linux()
     value = globals()[name] = getattr(import_module(f"anyport.{home}"), name)
     return value

@@ -14,7 +14,7 @@ from anyport.errors import HandOverUnavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any, NoReturn, Self, Unpack
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from anyport._selection import ManyWords, OneWords
 
 
-class _BornOfFunction(type):
+class BornOfFunction(type):
     """A class without a public constructor: what it makes has something behind it that a function has to get first."""
 
-    def __call__(cls, *args: object, **kwargs: object) -> "NoReturn":
+    def __call__(cls, *_args: object, **_kwargs: object) -> "NoReturn":
         raise TypeError(f"{cls.__name__} has no public constructor: call anyport.hold() or anyport.hold_many()")
 
-    def made(cls, *args: object, **kwargs: object) -> "Any":
+    def made(cls, *args: object, **kwargs: object) -> "Any":  # noqa: ANN401 - of the class that it is called on
         return super().__call__(*args, **kwargs)
 
 
-class Hold(metaclass=_BornOfFunction):
+class Hold(metaclass=BornOfFunction):
     """A port held by sockets that are bound and don't listen; made by `anyport.hold`, ended by `release`.
 
     It is no server: a client that connects is refused until a program listens (a UDP hold swallows datagrams).  It
-    lasts as long as any copy of its sockets: a child made by fork holds the port too, until it calls `release`, which
-    closes that process's copies only, or ends.  A program started by exec does not get them, unless told to (`inherit`).
+    lasts as long as any copy of its sockets: a child made by fork holds the port too, until it ends, or calls
+    `release`, which closes that process's copies only.  A program started by exec has none of them, but by `inherit`.
 
     Attributes: `port` (int); `exclusive` (bool).
     """
@@ -55,7 +55,7 @@ class Hold(metaclass=_BornOfFunction):
         return tuple(self._sockets)
 
     @contextmanager
-    def handing_over(self) -> "Iterator[Self]":
+    def handing_over(self) -> "Generator[Self]":
         """Open the door of an exclusive hold within the block: a program that sets SO_REUSEADDR may bind and listen.
 
         Within the block any such program of any user may, so keep it short; but the program must have called listen
@@ -103,9 +103,7 @@ class Hold(metaclass=_BornOfFunction):
         self._sockets.remove(sock)
         return sock
 
-    def inherit(
-        self, command: "Sequence[str]", *, env: "Mapping[str, str] | None" = None
-    ) -> "dict[str, Any]":
+    def inherit(self, command: "Sequence[str]", *, env: "Mapping[str, str] | None" = None) -> "dict[str, Any]":
         """Arguments for `subprocess.Popen` that start a program with this port by socket activation.
 
         `subprocess.Popen(**held.inherit(["gunicorn", "app:app"]))`: the program gets the sockets as descriptors from 3
@@ -149,14 +147,15 @@ class Hold(metaclass=_BornOfFunction):
     def __del__(self) -> None:
         if getattr(self, "_sockets", None):
             if not sys.is_finalizing():
-                warnings.warn(f"hold of port {self.port} was dropped without release", ResourceWarning, source=self)
+                text = f"the hold of port {self.port} was dropped without release"
+                warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
             self.release()
 
     def __repr__(self) -> str:
         return f"<Hold of port {self.port}{'' if self._sockets else ', released'}>"
 
 
-class Holds(metaclass=_BornOfFunction):
+class Holds(metaclass=BornOfFunction):
     """Several holds, in the order of their labels; made by `anyport.hold_many`, ended together by `release`."""
 
     def __init__(self, holds: "Iterable[Hold]") -> None:
@@ -193,14 +192,12 @@ class Holds(metaclass=_BornOfFunction):
         return f"<Holds of ports {', '.join(map(str, self.ports))}>"
 
 
-def hold(
-    port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **words: "Unpack[OneWords]"
-) -> Hold:
+def hold(port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **words: "Unpack[OneWords]") -> Hold:
     """Find an unused port and keep it: the kernel gives it to nobody, until `release` or the end of a `with` block.
 
     A program that sets SO_REUSEADDR, which nearly all servers do, may bind and listen while the hold lasts: that is how
     yours gets it.  It may be anybody's, any user's.  With `exclusive` nobody may, but inside `Hold.handing_over()`.
-    For UDP inside the ephemeral range a bind of port 0 with SO_REUSEADDR may draw a number that is not held exclusively.
+    For UDP inside the ephemeral range, a bind of port 0 with SO_REUSEADDR may draw the number, unless exclusive.
     A program that sets no SO_REUSEADDR can't have a held port: `release` it, or use `listen` or `inherit`.
 
     Args:

@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import time
-from errno import ESRCH
 
 from anyport import _streams
 from anyport._door import open_door
@@ -27,7 +26,9 @@ _LONGEST_POLL = 3600.0  # seconds; poll takes at most 24 days at a time
 _PATIENCE = 5.0  # seconds that a released holder may take to end
 
 
-def start(sockets: "Sequence[socket]", ends: "Sequence[int]", seconds: "float | None") -> "tuple[int, Callable[[], None]]":
+def start(
+    sockets: "Sequence[socket]", ends: "Sequence[int]", seconds: "float | None"
+) -> "tuple[int, Callable[[], None]]":
     """Fork a process that keeps these sockets, with open doors, until one of the descriptors `ends` is readable.
 
     Or until `seconds` are over, or it gets SIGTERM.  It ends at once unless the function that comes with its pid is
@@ -51,7 +52,10 @@ def start(sockets: "Sequence[socket]", ends: "Sequence[int]", seconds: "float | 
         raise AnyportError("the process to hold the port ended at once", hint="`ulimit -a` shows what it may not do")
 
     def confirm() -> None:
-        os.write(to_child, b"1")
+        try:
+            os.write(to_child, b"1")
+        except BrokenPipeError:
+            raise AnyportError("the process that held the port was killed", hint="hold another one") from None
         os.close(to_child)
 
     return pid, confirm
@@ -108,21 +112,28 @@ def release(port: int) -> "list[int]":
     ports = _ports_of(pid)
     try:
         fd = os.pidfd_open(pid)
-        if comm(pid) != COMM:
-            raise ProcessLookupError(ESRCH, os.strerror(ESRCH))  # the number is somebody else's by now
-        signal.pidfd_send_signal(fd, signal.SIGTERM)
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        if not poll.poll(_PATIENCE * 1000):
-            raise AnyportError(f"process {pid}, which holds {port}, has not ended within {_PATIENCE:g} s")
-        os.close(fd)
     except ProcessLookupError:
-        return ports  # it ended by itself meanwhile
+        return ports
+    try:
+        if comm(pid) == COMM:  # else it ended, and the number is another process's by now
+            signal.pidfd_send_signal(fd, signal.SIGTERM)
+            _wait_for_end(fd, f"process {pid}, which holds {port}")
+    except ProcessLookupError:
+        return ports
     except PermissionError as error:
         raise AnyportError(
             f"process {pid}, which holds {port}, can't be ended: {error.strerror}", hint="its user can, and root"
         ) from None
+    finally:
+        os.close(fd)
     return ports
+
+
+def _wait_for_end(fd: int, what: str) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    if not poll.poll(_PATIENCE * 1000):
+        raise AnyportError(f"{what}, has not ended within {_PATIENCE:g} s", hint="it may be stopped: kill -CONT, -KILL")
 
 
 def _holder_of(port: int) -> int:

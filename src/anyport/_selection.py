@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         as_: "str | Iterable[str] | None"
         contiguous: bool
 
+
 KEEP = 60.0  # seconds
 LONGEST_KEEP = 24 * 3600.0
 _ORDERS = ("random", "ascending")

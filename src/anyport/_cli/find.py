@@ -41,8 +41,7 @@ environment:
 def _parser() -> Parser:
     parser = Parser("anyport", "anyport [N ...] [option ...]", _DESCRIPTION, _EPILOG)
     add_selection(parser)
-    group = add_output(parser, json="port, hosts, protocols and refusals as JSON")
-    group.add_argument("--version", action="store_true", help="print the version")
+    add_output(parser, json="port, hosts, protocols and refusals as JSON", version=True)
     return parser
 
 

@@ -34,7 +34,6 @@ exit status:
 """
 
 
-
 def _parser() -> Parser:
     parser = Parser("anyport hold", "anyport hold [N ...] [option ...] | --release N", _DESCRIPTION, _EPILOG)
     until = parser.add_argument_group("until when")

@@ -73,7 +73,11 @@ def write(text: str) -> None:
 
 
 def written(
-    answer: "Answer", labels: "tuple[str, ...]" = (), variables: "tuple[str, ...]" = (), *, json: bool = False,
+    answer: "Answer",
+    labels: "tuple[str, ...]" = (),
+    variables: "tuple[str, ...]" = (),
+    *,
+    json: bool = False,
     **more: object,
 ) -> str:
     """The answer as JSON (`more` goes there only), as lines for eval if there are variables, or as plain lines."""

@@ -86,21 +86,24 @@ def add_selection(parser: Parser, *, port: bool = False) -> None:
         "--keep", metavar="TIME", default=KEEP, help="how long other callers choose another one (60s; 0: no ledger)"
     )
 
-def add_output(parser: Parser, *, json: str, shell: bool = True) -> "argparse._ArgumentGroup":
+
+def add_output(parser: Parser, *, json: str, shell: bool = True, version: bool = False) -> None:
     """Add the options that say what is written; `json` says what that is."""
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help=json)
     if shell:
         output.add_argument("--shell", action="store_true", help="PORT=... for eval; with --as web WEB_PORT=...")
+    if version:
+        output.add_argument("--version", action="store_true", help="print the version")
     output.add_argument("-h", "--help", action="store_true", help="print this")
-    return output
 
 
 def selection_of(words: "Words", numbers: "Sequence[str]" = ()) -> Selection:
     """The selection that these options (no others are left) and numbers mean."""
     first = [*(words.pop("port", None) or ()), *numbers]
-    exclude = ",".join(words["exclude"]) if words["exclude"] else None
-    return Selection(first or None, **{**words, "exclude": exclude})
+    if words["exclude"]:
+        words["exclude"] = ",".join(words["exclude"])
+    return Selection(first or None, **words)
 
 
 def shell_variables(selection: Selection, *, shell: bool, json: bool) -> "tuple[str, ...]":
@@ -143,5 +146,5 @@ def split_command(args: "Sequence[str]", parser: Parser) -> "tuple[list[str], li
     return list(args[:at]), list(args[at + 1 :] if args[at : at + 1] == ["--"] else args[at:])
 
 
-def _taking_a_value(parser: Parser) -> "set[str]":
+def _taking_a_value(parser: argparse.ArgumentParser) -> "set[str]":
     return {option for action in parser._actions if action.nargs is None for option in action.option_strings}  # noqa: SLF001

@@ -105,7 +105,9 @@ class Command:
 
     def _check_together(self) -> None:
         if self.log is not None and not self.detach:
-            raise InvalidSelection("--log goes with --detach only", hint="else redirect the output: anyport run ... > FILE")
+            raise InvalidSelection(
+                "--log goes with --detach only", hint="else redirect the output: anyport run ... > FILE"
+            )
         if self.detach and self.verbose:
             raise InvalidSelection("--verbose does not go with --detach, which prints the port", hint="leave it out")
         if self.json and not (self.detach or self.plan.port_file):

@@ -80,9 +80,7 @@ def _read(path: str) -> bytes:
         os.close(fd)
 
 
-def socket_owners(
-    inodes: "set[int]", pids: "Iterable[int] | None" = None
-) -> "dict[int, list[tuple[int, str]]]":
+def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "dict[int, list[tuple[int, str]]]":
     """The (pid, name) of each process (or of these) that has one of these sockets, by inode; others' stay unseen.
 
     Without CAP_SYS_PTRACE a process sees the descriptors of its own user's processes only.

@@ -42,7 +42,7 @@ def _main(fds: str, names: str, *command: str) -> None:
         if fd >= FIRST + len(numbers):
             os.close(fd)
     try:
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606
     except OSError as error:
         sys.stderr.write(f"anyport: {command[0]} can't be started: {error.strerror} (errno {error.errno})\n")
         sys.exit(127 if isinstance(error, FileNotFoundError) else 126)

@@ -43,20 +43,20 @@ class Background:
 
     def wait(self, tell: "Tell") -> str:
         """Until the program is ready; what to write then.  NotReady, or why else it will never be."""
-        status: object = None
+        status: int | None = None
         for event in events(self._pipe):
             kind = event["event"]
             if kind == "told":
-                tell(str(event["kind"]), str(event["message"]), str(event["hint"]))
+                tell(event["kind"], event["message"], event["hint"])
             elif kind == "started":
-                self.ports = [int(port) for port in event["ports"]]  # type: ignore[attr-defined]
+                self.ports = event["ports"]
             elif kind == "ready":
                 return str(event["content"])
             elif kind == "failed":
                 raise unpack_error(event)
             else:
                 status = event["status"]
-        raise ended_early(self.ports, status if isinstance(status, int) else None)
+        raise ended_early(self.ports, status)
 
     def stop(self) -> None:
         """Have the runner stop the program: its port can't be told to anybody."""

@@ -46,7 +46,7 @@ class Readiness:
 
 def inodes_of_tree() -> "set[int]":
     """The sockets of all descendants of this process, as far as they may be seen."""
-    return set().union(*map(proc.socket_inodes, proc.descendants(os.getpid())))
+    return {inode for pid in proc.descendants(os.getpid()) for inode in proc.socket_inodes(pid)}
 
 
 def bound_instead() -> "list[str]":

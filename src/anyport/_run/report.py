@@ -1,7 +1,8 @@
 """Who is told what becomes of the program: standard error, the port file, a pipe to whoever started the runner.
 
 The pipe carries one JSON object a line, each with its `event`: `told` (kind, message, hint), `started` (pid, ports,
-hand_over), `ready` (content, as in the port file), `failed` (an error, see `pack_error`), `ended` (status).  `events` is its reading end.
+hand_over), `ready` (content, as in the port file), `failed` (an error, see `pack_error`), `ended` (status).  `events`
+is its reading end.
 """
 
 import os
@@ -13,6 +14,7 @@ from anyport.errors import AnyportError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
     from anyport._answer import Answer
     from anyport._messages import Tell
@@ -86,7 +88,7 @@ class Report:
         return True
 
 
-def events(pipe: int) -> "Iterator[dict[str, object]]":
+def events(pipe: int) -> "Iterator[dict[str, Any]]":
     """What the runner reports, until it has nothing more to say; the descriptor is closed then."""
     from json import loads
 
@@ -98,32 +100,27 @@ def events(pipe: int) -> "Iterator[dict[str, object]]":
 
 def pack_error(error: AnyportError) -> "dict[str, object]":
     """An error as what JSON can carry; a fact that it can't is left out."""
-    facts = {name: value for name, value in vars(error).items() if isinstance(value, (int, str))}
+    facts: dict[str, object] = {name: value for name, value in vars(error).items() if isinstance(value, (int, str))}
     if isinstance(error, errors.NoUnusedPort):
         facts["refusals"] = error.refusals
     return {"error": type(error).__name__, "message": str(error), "facts": facts}
 
 
-def unpack_error(report: "dict[str, object]") -> AnyportError:
+def unpack_error(report: "dict[str, Any]") -> AnyportError:
     """The error again; of a class that we do not have, an AnyportError."""
-    kind = getattr(errors, str(report["error"]), AnyportError)
-    error = kind(str(report["message"]))
+    kind: type[AnyportError] = getattr(errors, report["error"], AnyportError)
+    error: AnyportError = kind(report["message"])
     facts = report["facts"]
-    assert isinstance(facts, dict)
     if "refusals" in facts:
-        facts["refusals"] = [_refusal(*each) for each in facts["refusals"]]
+        facts["refusals"] = list(map(_refusal, facts["refusals"]))
     for name, value in facts.items():
         setattr(error, name, value)
-    assert isinstance(error, AnyportError)
     return error
 
 
-def _refusal(port: int, protocol: str, address: str, errno: int, reason: str, occupants: "list[list[object]]") -> Refusal:
-    found = tuple(
-        Occupant(*each[:-1], tuple(Process(*process) for process in each[-1]))  # type: ignore[arg-type, attr-defined]
-        for each in occupants
-    )
-    return Refusal(port, protocol, address, errno, reason, found)
+def _refusal(facts: "list[Any]") -> Refusal:
+    occupants = tuple(Occupant._make((*each[:-1], tuple(map(Process._make, each[-1])))) for each in facts[-1])
+    return Refusal._make((*facts[:-1], occupants))
 
 
 def remove(path: str) -> None:

@@ -58,9 +58,7 @@ def cannot_start(file: str, error: OSError) -> AnyportError:
 class Child:
     """What a program is to be started with; `inherited` maps descriptors to names for socket activation."""
 
-    def __init__(
-        self, file: str, args: "Sequence[str]", env: "Mapping[str, str]", *, closed: "Sequence[int]" = ()
-    ) -> None:
+    def __init__(self, file: str, args: "list[str]", env: "Mapping[str, str]", *, closed: "Sequence[int]" = ()) -> None:
         self.file = file
         self.args = args
         self.env = env
@@ -117,8 +115,8 @@ class Child:
 
     def _exec(self, env: "Mapping[str, str]") -> None:
         try:
-            os.execve(self.file, self.args, env)
+            os.execve(self.file, self.args, env)  # noqa: S606
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
-            os.execve(_NO_FORMAT, [_NO_FORMAT, self.file, *self.args[1:]], env)
+            os.execve(_NO_FORMAT, [_NO_FORMAT, self.file, *self.args[1:]], env)  # noqa: S606

@@ -1,7 +1,7 @@
 """Placeholders: `{port}` and its like in the arguments of a program, and the variables it gets (pure).
 
-Only the names of `known` are placeholders, spelled exactly; every other brace stays what it is (`awk '{print}'`), and so
-does one behind a dollar sign, for `${port}` is the shell's.
+Only the names of `known` are placeholders, spelled exactly; every other brace stays what it is (`awk '{print}'`), and
+so does one behind a dollar sign, for `${port}` is the shell's.
 """
 
 from anyport._refusal import pair

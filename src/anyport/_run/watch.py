@@ -45,7 +45,9 @@ class Watch:
         self._limit = _NEVER if plan.limit is None else now + plan.limit
         self._kill_at = _NEVER
 
-    def until_end(self, sent: "signals.Signals", attempts: "Attempts | None", *, caller: "int | None", alone: bool) -> int:
+    def until_end(
+        self, sent: "signals.Signals", attempts: "Attempts | None", *, caller: "int | None", alone: bool
+    ) -> int:
         """Wait for the end.
 
         `attempts` are to be noted at each look, `caller` is a descriptor that is readable when the program has to end,
@@ -145,7 +147,7 @@ class Watch:
         if instead:
             hint = "give it the number as an argument: {port} stands for it"
         return NotReady(
-            f"the program has not listened on {some(self._ports)} within {self._plan.limit:g} s: {what}; it was stopped",
+            f"the program was stopped: not listening on {some(self._ports)} within {self._plan.limit:g} s; {what}",
             hint=hint,
         )
 

@@ -1,0 +1,208 @@
+"""run: start a program on held ports, and have it back as an object when it is ready."""
+
+import os
+import subprocess
+import sys
+
+from anyport._find import warn
+from anyport._hold import BornOfFunction
+from anyport._run.detach import ended_early
+from anyport._run.plan import AUTO, READY_TIMEOUT, RETRIES, Plan
+from anyport._run.report import events, unpack_error
+from anyport._run.template import Template
+from anyport._selection import Selection
+from anyport.errors import InvalidSelection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+    from typing import IO, Any, Self, Unpack
+
+    from anyport._selection import ManyWords
+
+    Stream = int | IO[Any] | None
+
+_PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_COMMAND = "import sys; sys.path.append(sys.argv.pop(1)); from anyport.__main__ import main; main()"
+_GRACE = 15.0  # seconds that a program may take to end; its runner kills it after ten
+
+
+class Running(metaclass=BornOfFunction):
+    """A program that has its port; made by `anyport.run`, ended by `terminate` or the end of a `with` block.
+
+    Between them stands a runner, a process of its own that holds the port and passes signals on.  When the process
+    that called `anyport.run` ends, however it does, the program is ended too, unless it was detached.  A process that
+    was forked from the caller meanwhile can't wait for the program, and its copy of this object ends nothing.
+
+    Attributes: `ports` (list of int, in the order of the labels), `pid` (of the program, not of the runner),
+    `hand_over` (`"shared"`, `"inherited"` or `"released"`).
+    """
+
+    def __init__(self, runner: "subprocess.Popen[bytes]", pid: int, ports: "list[int]", hand_over: str) -> None:
+        self.pid = pid
+        self.ports = ports
+        self.hand_over = hand_over
+        self._runner = runner
+        self._owner = os.getpid()
+
+    @property
+    def port(self) -> int:
+        """The number, or the first of several."""
+        return self.ports[0]
+
+    @property
+    def returncode(self) -> "int | None":
+        """The program's exit status, negative for a signal that ended it; None as long as it runs."""
+        return self._runner.poll() if os.getpid() == self._owner else None
+
+    def wait(self, timeout: "float | None" = None) -> int:
+        """Wait for the program's end; its exit status.
+
+        Args:
+            timeout: seconds, after which `subprocess.TimeoutExpired` is raised (default: no limit).
+        """
+        return self._runner.wait(timeout)
+
+    def terminate(self) -> None:
+        """Send the program SIGTERM, and don't wait; nothing if it has ended."""
+        if os.getpid() == self._owner:
+            self._runner.terminate()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.terminate()
+        if os.getpid() == self._owner:
+            try:
+                self.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                os.kill(self.pid, 9)
+                self.wait()
+
+    def __repr__(self) -> str:
+        return f"<Running pid {self.pid} on {', '.join(map(str, self.ports))}>"
+
+
+def run(  # noqa: PLR0913 - the words of the command
+    command: "Sequence[str]",
+    *,
+    count: "int | None" = None,
+    port: "int | Iterable[int] | None" = None,
+    hand_over: str = AUTO,
+    variables: "Mapping[str, str] | None" = None,
+    retries: int = RETRIES,
+    ready_timeout: "float | str" = READY_TIMEOUT,
+    detach: bool = False,
+    cwd: "str | os.PathLike[str] | None" = None,
+    env: "Mapping[str, str] | None" = None,
+    stdin: "Stream" = None,
+    stdout: "Stream" = None,
+    stderr: "Stream" = None,
+    **words: "Unpack[ManyWords]",
+) -> Running:
+    """Start a program on an unused port that is held for it, and return when it is ready: it listens on the port.
+
+    While it starts the kernel gives the port to nobody and a program without SO_REUSEADDR can't bind it.  One that sets
+    it can, until this one listens; with `hand_over="inherited"` nobody can.  Being ready says nothing of what the
+    program answers.  It blocks: from asyncio, `await asyncio.to_thread(anyport.run, command)`.
+
+    Args:
+        command: the program and its arguments; `{port}`, `{host}`, `{address}`, `{fd}` and `{label}` are filled in.
+        count, port: how many ports, and numbers to try first, as for `find_many`.
+        hand_over: `"auto"`, `"shared"`, `"inherited"` or `"released"`.
+        variables: more variables for the program, in which placeholders are filled in too; PORT is always set.
+        retries: how often it is started again when it loses its port.
+        ready_timeout: seconds, or a text such as `"2m"`, in which it must listen; then it is stopped.
+        detach: it goes on when the caller ends.
+        cwd, env, stdin, stdout, stderr: as for `subprocess.Popen`; the default is the caller's.
+        words: the others of `find_many`, from `only` to `strict`.
+
+    Raises:
+        InvalidSelection, ProgramNotFound, ProgramNotExecutable: before anything is started.
+        NoUnusedPort, AddressUnavailable, ResourceLimit: as `find` does.
+        HandOverUnavailable: the port can't be handed over in this way.
+        NotReady: the program ended, or did not listen in time and was stopped.
+
+    Warns:
+        AnyportWarning: as `find` does.
+    """
+    selection = Selection(port, count=count, **words)
+    if isinstance(command, str) or any("\0" in str(word) for word in command):
+        raise InvalidSelection(
+            f"{command!r} is no list of a program and its arguments",
+            hint='anyport.run(["redis-server", "--port", "{port}"])',
+        )
+    arguments = list(map(str, command))
+    if cwd is None and env is None:  # else its file is looked for where it is started
+        Plan(
+            selection, Template(arguments, variables or {}, selection.labels), hand_over=hand_over, retries=retries,
+            ready_timeout=ready_timeout,
+        )  # fmt: skip
+    options = _as_options({**words, "n": count, "port": port, "hand_over": hand_over, "retries": retries})
+    options += [
+        f"--ready-timeout={ready_timeout}",
+        *(f"--env={name}={text}" for name, text in (variables or {}).items()),
+    ]
+    pipe, report = os.pipe()
+    options += [f"--report-to={report}", *([] if detach else [f"--caller={os.getpid()}"])]
+    try:
+        runner = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-c", _COMMAND, _PACKAGES, "run", *options, "--", *arguments],
+            pass_fds=[report], cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr,
+        )  # fmt: skip
+    except BaseException:
+        os.close(pipe)
+        raise
+    finally:
+        os.close(report)
+    return _when_ready(runner, pipe)
+
+
+def _as_options(words: "Mapping[str, object]") -> "list[str]":
+    """The words of the library as options of the command."""
+    options: list[str] = []
+    for name, value in words.items():
+        option = "-n" if name == "n" else "--" + name.strip("_").replace("_", "-")
+        if value is True:
+            options.append(option)
+        elif value is None or value is False:
+            continue
+        elif name in ("in_", "exclude") and not isinstance(value, str):
+            options.append(f"{option}={','.join(map(str, _each(value)))}")
+        elif name == "n":
+            options.append(f"{option}{value}")
+        else:
+            options += [f"{option}={each}" for each in _each(value)]
+    return options
+
+
+def _each(value: "Any") -> "Iterable[object]":  # noqa: ANN401 - whatever the caller gave
+    return value if hasattr(value, "__iter__") and not isinstance(value, str) else (value,)
+
+
+def _when_ready(runner: "subprocess.Popen[bytes]", pipe: int) -> Running:
+    started: dict[str, Any] = {}
+    status: int | None = None
+    try:
+        for event in events(pipe):
+            kind = event["event"]
+            if kind == "told":
+                warn(event["kind"], event["message"], event["hint"])
+            elif kind == "started":
+                started = event
+            elif kind == "ready":
+                running: Running = Running.made(runner, started["pid"], started["ports"], started["hand_over"])
+                return running
+            elif kind == "failed":
+                raise unpack_error(event)  # noqa: TRY301
+            else:
+                status = event["status"]
+        raise ended_early(started.get("ports", []), status)  # noqa: TRY301
+    except BaseException:
+        runner.terminate()
+        runner.wait()
+        raise
