@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from anyport import _pool
 from anyport._ledger import keeper, place
+from running import LOSES_FIRST, SERVER, STRANGER, script
 from support import IS_ROOT, private_network
 
 
@@ -61,3 +64,22 @@ def own_network() -> Iterator[None]:
         return
     with private_network():
         yield
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> list[str]:
+    path = tmp_path / "server.py"
+    path.write_text(SERVER)
+    return [sys.executable, str(path), "{port}"]
+
+
+@pytest.fixture
+def loser(tmp_path: Path) -> Iterator[list[str]]:
+    """A program that loses its first port to a stranger; it writes down each port that it was given."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STRANGER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    yield [*script(tmp_path, LOSES_FIRST), str(tmp_path / "starts"), process.stdout.readline().strip(), "{port}"]
+    process.kill()
+    process.communicate()

@@ -186,7 +186,7 @@ _AS_USER = """
 import anyport, difflib, encodings.idna, importlib, json, os, pkgutil, socket, sys, traceback, typing, warnings, _blake2
 for found in pkgutil.walk_packages(anyport.__path__, "anyport."):
     importlib.import_module(found.name)
-from anyport._cli.parser import Command
+from anyport._cli.find import Command
 Command(["--from", "80"])  # what argparse imports on use
 uid = int(sys.argv.pop(1))
 os.setgroups([]); os.setgid(uid); os.setuid(uid)

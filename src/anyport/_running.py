@@ -36,13 +36,15 @@ class Running(metaclass=BornOfFunction):
     was forked from the caller meanwhile can't wait for the program, and its copy of this object ends nothing.
 
     Attributes: `ports` (list of int, in the order of the labels), `pid` (of the program, not of the runner),
-    `hand_over` (`"shared"`, `"inherited"` or `"released"`).
+    `hand_over` (`"shared"`, `"inherited"` or `"released"`), and as `subprocess.Popen` has them, where PIPE was asked
+    for, `stdin`, `stdout` and `stderr`.
     """
 
     def __init__(self, runner: "subprocess.Popen[bytes]", pid: int, ports: "list[int]", hand_over: str) -> None:
         self.pid = pid
         self.ports = ports
         self.hand_over = hand_over
+        self.stdin, self.stdout, self.stderr = runner.stdin, runner.stdout, runner.stderr
         self._runner = runner
         self._owner = os.getpid()
 
@@ -82,6 +84,9 @@ class Running(metaclass=BornOfFunction):
             except subprocess.TimeoutExpired:
                 os.kill(self.pid, 9)
                 self.wait()
+            for stream in (self.stdin, self.stdout, self.stderr):
+                if stream:
+                    stream.close()
 
     def __repr__(self) -> str:
         return f"<Running pid {self.pid} on {', '.join(map(str, self.ports))}>"
@@ -148,10 +153,10 @@ def run(  # noqa: PLR0913 - the words of the command
         *(f"--env={name}={text}" for name, text in (variables or {}).items()),
     ]
     pipe, report = os.pipe()
-    options += [f"--report-to={report}", *([] if detach else [f"--caller={os.getpid()}"])]
+    report_to = f"--report-to={report},{0 if detach else os.getpid()}"
     try:
         runner = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", _COMMAND, _PACKAGES, "run", *options, "--", *arguments],
+            [sys.executable, "-P", "-c", _COMMAND, _PACKAGES, "run", report_to, *options, "--", *arguments],
             pass_fds=[report], cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr,
         )  # fmt: skip
     except BaseException:

@@ -100,7 +100,7 @@ def add_output(parser: Parser, *, json: str, shell: bool = True, version: bool =
 
 def selection_of(words: "Words", numbers: "Sequence[str]" = ()) -> Selection:
     """The selection that these options (no others are left) and numbers mean."""
-    first = [*(words.pop("port", None) or ()), *numbers]
+    first = [*numbers, *(words.pop("port", None) or ())]
     if words["exclude"]:
         words["exclude"] = ",".join(words["exclude"])
     return Selection(first or None, **words)

@@ -1,6 +1,5 @@
 """`anyport run`: its words, and what it does."""
 
-import argparse
 import os
 
 from anyport import _streams
@@ -58,6 +57,7 @@ exit status:
   the program can't be executed, 127 if it is not found
 """
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+REPORT_TO = "--report-to="  # descriptor of a pipe, comma, pid of the caller or 0
 
 
 def _parser() -> Parser:
@@ -74,18 +74,15 @@ def _parser() -> Parser:
     ready.add_argument(
         "--ready-timeout", metavar="TIME", help="stop it if it is not ready by then (30s if somebody waits for it)"
     )
-    # For the library, which starts this command: where to report, and whom the program must not outlive.
-    parser.add_argument("--report-to", help=argparse.SUPPRESS)
-    parser.add_argument("--caller", help=argparse.SUPPRESS)
     add_selection(parser, port=True)
     add_output(parser, json="in the port file, and with --detach: port, hosts and protocols as JSON", shell=False)
     return parser
 
 
 class Command:
-    """A command line that was understood."""
+    """A command line that was understood; `pipe` is where to report, and `caller` whom the program must not outlive."""
 
-    def __init__(self, args: "Sequence[str]") -> None:
+    def __init__(self, args: "Sequence[str]", pipe: "int | None" = None, caller: int = 0) -> None:
         parser = _parser()
         options, command = split_command(args, parser)
         words, _ = parser.read(options)
@@ -94,13 +91,13 @@ class Command:
         self.detach: bool = words.pop("detach")
         self.log: str | None = words.pop("log")
         self.verbose: bool = words.pop("verbose")
-        self.pipe, self.caller = (int(words.pop(name) or -1) for name in ("report_to", "caller"))
+        self.pipe, self.caller = pipe, caller
         how = {name: words.pop(name) for name in ("hand_over", "retries", "ready_timeout", "port_file")}
         variables = dict(map(parse_variable, words.pop("env")))
         if not self.text:
             selection = selection_of(words)
             template = Template(command, variables, selection.labels)
-            self.plan = Plan(selection, template, is_awaited=self.detach or self.pipe >= 0, **how)
+            self.plan = Plan(selection, template, is_awaited=self.detach or pipe is not None, **how)
             self._check_together()
 
     def _check_together(self) -> None:
@@ -124,25 +121,22 @@ class Command:
             remove(self.plan.port_file)  # of an earlier run: whoever waits for it would believe it
         if self.detach:
             return self._detach(closed)
-        report = self._report(self.pipe if self.pipe >= 0 else None)
-        return self._run(report, closed, caller=self.caller if self.caller > 0 else None)
+        return self._run(self._report(self.pipe), closed, caller=self.caller)
 
     def _report(self, pipe: "int | None") -> Report:
-        return Report(output.tell, self._written, pipe=pipe, port_file=self.plan.port_file, verbose=self.verbose)
+        return Report(output.tell, pipe=pipe, write=self._written, port_file=self.plan.port_file, verbose=self.verbose)
 
     def _written(self, found: "Answer", labels: "tuple[str, ...]") -> str:
         return output.written(found, labels, json=self.json)
 
-    def _run(self, report: Report, closed: "Sequence[int]", *, caller: "int | None" = None, alone: bool = False) -> int:
-        from anyport import _caller
+    def _run(self, report: Report, closed: "Sequence[int]", *, caller: int = 0, alone: bool = False) -> int:
+        from anyport._caller import process
         from anyport._run.runner import Runner
 
         try:
-            watched = None
-            if caller is not None:
-                watched = _caller.process(caller)
-                if os.getppid() != caller:
-                    return FAILED  # it ended before we could watch it
+            watched = process(caller) if caller else None
+            if caller and os.getppid() != caller:
+                return FAILED  # it ended before we could watch it
             status = Runner(self.plan, report, caller=watched, closed=closed, alone=alone).run()
         except AnyportError as error:
             if report.failed(error):
@@ -171,17 +165,22 @@ class Command:
 
 def main(args: "Sequence[str]") -> int:
     """Run the verb with these arguments; the exit status, if it does not end like the program did."""
+    pipe, caller = None, 0
+    if args and args[0].startswith(REPORT_TO):  # from the library; first, to be understood when nothing else is
+        pipe, caller = map(int, args[0].removeprefix(REPORT_TO).split(","))
+        args = args[1:]
     command = None
     try:
         require_linux()
-        command = Command(args)
+        command = Command(args, pipe, caller)
         if command.text:
             output.check()
             output.write(command.text)
             return output.DONE
         status = command.run()
     except AnyportError as error:
-        output.fail(error, json=bool(command and command.json and command.detach))
+        if not (command is None and Report(output.tell, pipe=pipe).failed(error)):
+            output.fail(error, json=bool(command and command.json and command.detach))
         status = status_of(error)
     except OSError as error:
         output.fail(ResourceLimit.of(error, "the system refuses"))

@@ -29,8 +29,8 @@ class Report:
     """
 
     def __init__(
-        self, tell: "Tell", write: "Write", *, pipe: "int | None" = None, port_file: "str | None" = None,
-        verbose: bool = False,
+        self, tell: "Tell", *, pipe: "int | None" = None, write: "Write | None" = None,
+        port_file: "str | None" = None, verbose: bool = False,
     ) -> None:  # fmt: skip
         self._tell = tell
         self._write = write
@@ -42,7 +42,7 @@ class Report:
 
     def found(self, answer: "Answer", labels: "tuple[str, ...]") -> None:
         """These will be the ports."""
-        self._content = self._write(answer, labels)
+        self._content = self._write(answer, labels) if self._write else ""
 
     def tell(self, kind: str, message: str, hint: str) -> None:
         if not self._send("told", kind=kind, message=message, hint=hint):

@@ -165,7 +165,7 @@ class Watch:
 def end_descendants() -> None:
     """End what the program left of its tree, at first by asking: for when it was stopped by us."""
     me = os.getpid()
-    for number, patience in ((signal.SIGTERM, _GRACE / 2), (signal.SIGKILL, 1.0)):
+    for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 1.0)):
         for pid in proc.descendants(me):
             signals.send(pid, number)
         for _ in pauses(patience):
