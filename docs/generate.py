@@ -16,13 +16,14 @@ import anyport
 
 REFERENCE = Path(__file__).parent / "reference.md"
 _SECTION = re.compile(r"(Args|Returns|Raises|Warns):")
-_KINDS = ("Functions", "Records", "Errors and warnings", "Values")
+_KINDS = ("Functions", "Objects", "Records", "Errors and warnings", "Values")
+_VERBS = ("find", "hold", "run")
 
 
-def cli_help() -> str:
+def cli_help(verb: str) -> str:
     """The help as it is written to a file or pipe, where it is always set for 100 columns."""
     environ = os.environ | {"PYTHON_COLORS": "0", "COLUMNS": "100"}
-    command = [sys.executable, "-m", "anyport", "--help"]
+    command = [sys.executable, "-m", "anyport", verb, "--help"]
     shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environ).stdout
     return f"```text\n{shown.rstrip()}\n```"
 
@@ -38,19 +39,32 @@ def api() -> str:
                 continue
             if kind == "Values":
                 parts.append(f"`{name}: {type(value).__name__}`")
+            elif kind == "Objects":
+                parts += [f"#### {name}", _docstring(value), *_members(value)]
             else:
                 parts += [f"#### {name}", f"```python\n{_signature(name, value)}\n```", _docstring(value)]
-                parts += [
-                    f"`{name}.{member}`: {inspect.getdoc(found)}"
-                    for member, found in vars(value).items()
-                    if isinstance(found, property)
-                ]
+                parts += _members(value)
     return "\n\n".join(parts)
+
+
+def _members(value: object) -> list[str]:
+    """The documented properties and methods of a class."""
+    parts: list[str] = []
+    for name, member in vars(value).items() if isinstance(value, type) else ():
+        if name.startswith("_") or not inspect.getdoc(member):
+            continue
+        if isinstance(member, property):
+            parts.append(f"`{value.__name__}.{name}`: {inspect.getdoc(member)}")
+        elif inspect.isfunction(member):
+            parts += [f"```python\n{_signature(f'{value.__name__}.{name}', member)}\n```", _docstring(member)]
+    return parts
 
 
 def _kind(value: object) -> str:
     if not isinstance(value, type):
         return "Functions" if inspect.isfunction(value) else "Values"
+    if type(value) is not type:
+        return "Objects"
     return "Errors and warnings" if issubclass(value, BaseException) else "Records"
 
 
@@ -60,6 +74,11 @@ def _signature(name: str, value: object) -> str:
     signature = inspect.signature(value)  # type: ignore[arg-type]
     lines: list[str] = []
     for parameter in signature.parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            lines.append(f"**{parameter.name},")
+            continue
         if parameter.kind is parameter.KEYWORD_ONLY and "*," not in lines:
             lines.append("*,")
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
@@ -67,6 +86,8 @@ def _signature(name: str, value: object) -> str:
     if inspect.isclass(value):
         return "\n".join((f"class {name}(NamedTuple):", *(f"    {line.rstrip(',')}" for line in lines)))
     body = "\n".join(f"    {line}" for line in lines)
+    if len(lines) <= 1:
+        return f"def {name}({''.join(lines).rstrip(',')}) -> {_annotation(signature.return_annotation)}"
     return f"def {name}(\n{body}\n) -> {_annotation(signature.return_annotation)}"
 
 
@@ -121,7 +142,8 @@ def main() -> int:
     check: bool = parser.parse_args().check
     text = REFERENCE.read_text(encoding="utf-8")
     stale: list[str] = []
-    for part, content in (("help", cli_help()), ("api", api())):
+    parts = [(f"help of {verb}", cli_help(verb)) for verb in _VERBS]
+    for part, content in (*parts, ("api", api())):
         fresh = replaced(text, part, content)
         if fresh != text:
             stale.append(part)

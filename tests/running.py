@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def script(tmp_path: Path, code: str) -> list[str]:
     return [sys.executable, str(path)]
 
 
-def run(*words: str, **options: object) -> "subprocess.CompletedProcess[str]":
+def run(*words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
     return anyport("run", *words, **options)
 
 

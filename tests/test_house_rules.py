@@ -15,16 +15,16 @@ SOURCE = ROOT / "src" / "anyport"
 
 # Bottom to top: a module imports only what stands above it here.  CONTRIBUTING.md says what each is for.
 READING_ORDER = [
-    "_version", "_refusal", "errors", "_ports", "_clock", "_address", "_streams",
+    "_version", "_pair", "_refusal", "errors", "_ports", "_clock", "_address", "_streams",
     "_linux", "_linux.socket", "_linux.sysctl", "_linux.netlink", "_linux.sock_diag", "_linux.proc",
-    "_linux.libc", "_linux.prctl", "_linux.signalfd",
+    "_linux.signal", "_linux.libc", "_linux.prctl", "_linux.signalfd",
     "_candidates", "_names", "_selection", "_probe", "_occupants",
     "_ledger", "_ledger.record", "_ledger.place", "_ledger.book", "_ledger.keeper", "_ledger.turns",
     "_choice", "_messages", "_answer", "_pool", "_find",
     "_door", "_caller", "_holder", "_run", "_run.activation", "_hold",
     "_run.template", "_run.signals", "_run.spawn", "_run.plan", "_run.handover", "_run.report", "_run.readiness",
     "_run.conflict", "_run.watch", "_run.after", "_run.runner", "_run.detach", "_running",
-    "_cli", "_cli.output", "_cli.parser", "_cli.find", "_cli.hold", "_cli.run",
+    "_cli", "_cli.output", "_cli.parser", "_cli.find", "_cli.hold", "_cli.run_words", "_cli.run",
     "__init__", "__main__",
 ]  # fmt: skip
 
@@ -120,6 +120,9 @@ FORMS = [
     ("", PLAIN), ("8080", PLAIN), ("8080 8081", PLAIN), ("--from 1080", PLAIN),
     ("--from 1080 --tcp", WITH_OPTIONS), ("--ephemeral", WITH_OPTIONS),
     ("--name web", WITH_OPTIONS | {"_blake2"}), ("--in 7002-7011", WITH_OPTIONS),
+    ("run -- true", PLAIN | {"_ctypes", "ctypes", "ctypes._endian", "types", "_signal", "select"}),
+    ("run -v -- true", WITH_OPTIONS | {"_ctypes", "ctypes", "ctypes._endian", "_signal", "select"}),
+    ("hold --for 1ms", WITH_OPTIONS | {"_signal", "select"}),
     ("--json", WITH_OPTIONS | {"json", "json.decoder", "json.encoder", "json.scanner", "_json"}),
 ]  # fmt: skip
 

@@ -6,11 +6,11 @@ that `$(anyport hold)` does not wait for it.  /proc calls it by COMM; that is ho
 
 import os
 import select
-import signal
 import time
 
 from anyport import _streams
 from anyport._door import open_door
+from anyport._linux import signal
 from anyport._linux.proc import comm, socket_inodes, socket_owners
 from anyport._linux.sock_diag import sockets as sockets_on
 from anyport.errors import AnyportError, ResourceLimit

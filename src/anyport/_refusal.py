@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from anyport._pair import pair
+
 
 class Process(NamedTuple):
     """A process that has a socket open: its pid and its name."""
@@ -51,8 +53,3 @@ class Refusal(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.port}/{self.protocol} is {self.reason}"
-
-
-def pair(address: str, port: int) -> str:
-    """`127.0.0.1:80`, `[::1]:80`."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 
@@ -165,7 +166,8 @@ def test_a_dropped_hold_warns_and_lets_go() -> None:
 
 def test_a_hold_has_no_public_constructor() -> None:
     """Nobody has one without a socket behind it."""
-    for kind in (anyport.Hold, anyport.Holds, anyport.Running):
+    kinds: list[Any] = [anyport.Hold, anyport.Holds, anyport.Running]
+    for kind in kinds:
         with pytest.raises(TypeError, match="has no public constructor"):
             kind(8080)
 

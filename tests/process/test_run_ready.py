@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from anyport._cli import run_words
+from anyport._cli.run import DEFAULTS
 from anyport._clock import pauses
 from anyport._linux import proc, sock_diag
+from anyport._selection import Selection
 from running import content_of, end, is_in_use, run, script, start
 from support import COMMAND, bound, listening
 
@@ -318,3 +321,15 @@ def test_help_is_there() -> None:
     shown = run("--help").stdout
     assert "--hand-over MODE" in shown
     assert "report-to" not in shown
+
+
+def test_the_form_without_options_means_what_the_parser_would_say() -> None:
+    """It does without argparse, and must not do without a default."""
+    words, selection, command = run_words.read(["-n", "1", "--", "true"])
+    assert words == DEFAULTS
+    assert command == ["true"]
+    assert selection
+    plain = vars(Selection())
+    assert {name: value for name, value in vars(selection).items() if name != "exclude"} == {
+        name: value for name, value in plain.items() if name != "exclude"
+    }

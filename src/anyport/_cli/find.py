@@ -16,6 +16,11 @@ Find an unused local port and print it. N is a number to try first; repeatable.
   anyport --from 1080        the first unused number at or above 1080
   anyport --in 7002-7011     one of these
   anyport --name web         the same number each time, while it is unused
+
+Other verbs, each with a --help of its own:
+
+  anyport hold               the same, and keep it until the caller ends
+  anyport run -- COMMAND     run a program on a port that is kept for it
 """
 
 _EPILOG = """\

@@ -5,10 +5,9 @@ The hold has to stay as long as the daemon may come back to its port: to reload,
 
 import os
 import select
-import signal
 
 from anyport import _streams
-from anyport._linux import proc
+from anyport._linux import proc, signal
 from anyport._linux.sock_diag import servers
 
 TYPE_CHECKING = False

@@ -1,9 +1,9 @@
 """--detach: the runner goes to the background with the program, and the caller waits until the program is ready."""
 
 import os
-import signal
 
 from anyport import _streams
+from anyport._linux import signal
 from anyport._run.report import events, unpack_error
 from anyport.errors import AnyportError, NotReady, ResourceLimit
 

@@ -8,7 +8,7 @@ import os
 
 from anyport._linux import proc
 from anyport._linux.sock_diag import Row, servers
-from anyport._refusal import pair
+from anyport._pair import pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ is its reading end.
 import os
 
 from anyport import errors
-from anyport._refusal import Occupant, Process, Refusal
 from anyport.errors import AnyportError
 
 TYPE_CHECKING = False
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from anyport._answer import Answer
     from anyport._messages import Tell
+    from anyport._refusal import Refusal
 
     Write = Callable[[Answer, tuple[str, ...]], str]
 
@@ -118,7 +118,9 @@ def unpack_error(report: "dict[str, Any]") -> AnyportError:
     return error
 
 
-def _refusal(facts: "list[Any]") -> Refusal:
+def _refusal(facts: "list[Any]") -> "Refusal":
+    from anyport._refusal import Occupant, Process, Refusal
+
     occupants = tuple(Occupant._make((*each[:-1], tuple(map(Process._make, each[-1])))) for each in facts[-1])
     return Refusal._make((*facts[:-1], occupants))
 

@@ -7,10 +7,9 @@ runner stops itself, so that the shell sees the job stopped; SIGCONT continues b
 """
 
 import os
-import signal
-from signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIGCHLD, SIGCONT, SIGPIPE, SIGXFSZ
 
-from anyport._linux import prctl, proc, signalfd
+from anyport._linux import prctl, proc, signal, signalfd
+from anyport._linux.signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIGCHLD, SIGCONT, SIGPIPE, SIGXFSZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 import errno
 import os
-import signal
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-from anyport._linux import prctl
+from anyport._linux import prctl, signal
 from anyport._run import activation
 from anyport.errors import AnyportError, InvalidSelection, ProgramNotExecutable, ProgramNotFound, ResourceLimit
 

@@ -4,7 +4,7 @@ Only the names of `known` are placeholders, spelled exactly; every other brace s
 so does one behind a dollar sign, for `${port}` is the shell's.
 """
 
-from anyport._refusal import pair
+from anyport._pair import pair
 from anyport._run.activation import FIRST
 from anyport._selection import variable
 from anyport.errors import InvalidSelection

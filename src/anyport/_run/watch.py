@@ -2,11 +2,10 @@
 
 import os
 import select
-import signal
 import time
 
 from anyport._clock import pauses
-from anyport._linux import proc
+from anyport._linux import proc, signal
 from anyport._messages import some
 from anyport._run import signals
 from anyport._run.readiness import Readiness, bound_instead

@@ -1,0 +1,27 @@
+"""signal(7): the C half of Python's signal module.  The other half makes enums of the numbers, 2 ms at start."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
+
+SIG_BLOCK, SIG_SETMASK = _signal.SIG_BLOCK, _signal.SIG_SETMASK
+SIG_DFL, SIG_IGN = _signal.SIG_DFL, _signal.SIG_IGN
+SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGKILL = (
+    _signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGKILL,
+)  # fmt: skip
+SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU = (
+    _signal.SIGCHLD, _signal.SIGCONT, _signal.SIGSTOP, _signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU,
+)  # fmt: skip
+SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP = (
+    _signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGSYS, _signal.SIGTRAP,
+)  # fmt: skip
+SIGPIPE, SIGXFSZ = _signal.SIGPIPE, _signal.SIGXFSZ
+
+getsignal = _signal.getsignal
+pidfd_send_signal = _signal.pidfd_send_signal
+pthread_sigmask = _signal.pthread_sigmask
+signal = _signal.signal
+sigpending = _signal.sigpending
+valid_signals = _signal.valid_signals
