@@ -11,7 +11,7 @@ server=
 stop() {
     if [ -n "$server" ]; then
         kill "$server" 2>/dev/null || true
-        wait "$server" 2>/dev/null || true
+        while kill -0 "$server" 2>/dev/null; do sleep 0.05; done
         server=
     fi
 }
@@ -25,20 +25,30 @@ show() { # print the command, run it
     printf '$ anyport%s\n' "${*:+ $*}"
     "$anyport" "$@" 2>&1
 }
-fetch() { # URL SECONDS: print what the server answers; wait for it that long
-    "$python" - "$@" <<'PYTHON'
-import sys, time, urllib.error, urllib.request
+fetch() { # URL: print what the server answers
+    "$python" - "$1" <<'PYTHON'
+import sys, urllib.request
 
-url, end = sys.argv[1], time.monotonic() + float(sys.argv[2])
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
-while True:
+print(opener.open(sys.argv[1], timeout=5).read().decode().strip())
+PYTHON
+}
+listener() { # PORT: print the pid of the process that listens on it
+    "$anyport" --only "$1" 2>&1 | sed -n 's/.*LISTEN[^;]*(pid \([0-9]*\)).*/\1/p'
+}
+taken() { # PORT OPTION: try to take it like a program that sets this option, or none
+    "$python" - "$@" <<'PYTHON'
+import socket, sys
+
+with socket.socket() as sock:
+    if sys.argv[2:]:
+        sock.setsockopt(socket.SOL_SOCKET, getattr(socket, sys.argv[2]), 1)
     try:
-        print(opener.open(url, timeout=5).read().decode().strip())
-        break
-    except urllib.error.URLError as error:
-        if time.monotonic() > end:
-            sys.exit(f"{url} does not answer: {error.reason}")
-        time.sleep(0.05)
+        sock.bind(("", int(sys.argv[1])))
+        sock.listen()
+        print("taken")
+    except OSError as error:
+        print(error)
 PYTHON
 }
 
@@ -61,23 +71,26 @@ say 'three at once; and two with labels, for eval'
 show -n 3
 show --as web --as db --shell
 
-say 'the main job: a real server on an unused port'
+say 'the main job: run a real server on a port that is held for it'
 page='hello from the port that anyport found'
 echo "$page" >"$folder/index.html"
-printf '$ port=$(anyport); echo "$port"\n'
-port=$("$anyport")
+printf '$ port=$(anyport run --detach -- python3 -m http.server {port} --bind 127.0.0.1); echo "$port"\n'
+port=$("$anyport" run --detach --log "$folder/log" -- \
+    "$python" -m http.server '{port}' --bind 127.0.0.1 --directory "$folder")
 echo "$port"
-printf '$ python3 -m http.server "$port" --bind 127.0.0.1 &\n'
-"$python" -m http.server "$port" --bind 127.0.0.1 --directory "$folder" >"$folder/log" 2>&1 &
-server=$!
-printf '$ fetch http://127.0.0.1:%s/   # urllib, again until the server is up, at most 10 s\n' "$port"
-answer=$(fetch "http://127.0.0.1:$port/" 10) || answer=
+server=$(listener "$port")
+printf '$ fetch http://127.0.0.1:%s/   # once: the port was printed when the server listened\n' "$port"
+answer=$(fetch "http://127.0.0.1:$port/") || answer=
 printf '%s\n' "$answer"
 if [ "$answer" != "$page" ]; then
     echo 'that is not the page; the server says:'
     cat "$folder/log"
     exit 1
 fi
+
+say 'meanwhile others try to take it, with SO_REUSEADDR and without'
+taken "$port"
+taken "$port" SO_REUSEADDR
 
 say 'while the server runs, the port is refused, and the message says who has it'
 status=0
@@ -88,3 +101,10 @@ echo "exit status $status"
 say 'stop the server, and ask for its number again'
 stop
 show "$port"
+
+say 'hold a port as long as this script runs: nobody can bind it, but servers that set SO_REUSEADDR'
+show hold --while $$ 20123
+taken 20123
+taken 20123 SO_REUSEADDR
+show hold --release 20123
+taken 20123

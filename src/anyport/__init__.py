@@ -1,4 +1,4 @@
-"""Find an unused local port: probed by a real bind, and kept apart from what other callers are given."""
+"""Find an unused local port, and keep it until the program that needs it has it."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -60,7 +60,8 @@ class Hold(metaclass=BornOfFunction):
 
         Within the block any such program of any user may, so keep it short; but the program must have called listen
         before it ends, or its listen is refused (EADDRINUSE).  One that sets SO_REUSEPORT as well lets others of the
-        same user in who set that too, as it asked for, and even after its end.  On a hold that is not exclusive the door is open anyway.
+        same user in who set that too, as it asked for, even after its own end.  On a hold that is not exclusive the
+        door is open anyway.
         """
         self._move_door(1)
         try:

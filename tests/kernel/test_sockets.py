@@ -1,6 +1,7 @@
 """The kernel's socket table, with `ss` and /proc as second witnesses."""
 
 import os
+import signal
 import socket
 import subprocess
 from contextlib import ExitStack
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from anyport._clock import pauses
 from anyport._linux import netlink, proc, sock_diag
 from support import NOBODY, bound, listening, needs, private_network, python, python_as
 
@@ -101,3 +103,17 @@ def test_a_refused_request_is_an_oserror() -> None:
 def test_a_process_that_is_gone_has_no_name() -> None:
     """Pid 0 never is a process."""
     assert proc.comm(0) == ""
+
+
+def test_descendants_are_found_with_and_without_the_kernels_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CONFIG_PROC_CHILDREN is not everywhere: then each process is asked for its parent."""
+    with subprocess.Popen(["sh", "-c", "sleep 60 & wait"]) as child:
+        try:
+            assert any(len(proc.descendants(os.getpid())) == 2 for _ in pauses(10))
+            by_list = proc.descendants(os.getpid())
+            monkeypatch.setattr(os.path, "exists", lambda _path: False)
+            assert proc.descendants(os.getpid()) == by_list
+            assert by_list[0] == child.pid
+        finally:
+            for pid in by_list:
+                os.kill(pid, signal.SIGKILL)

@@ -4,7 +4,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "forked but didn't exec"
 
@@ -40,10 +40,11 @@ def parse_stat(text: bytes) -> "Stat | None":
 
 def descendants(pid: int) -> "list[int]":
     """The living descendants of a process, the nearest first; those it lost to another parent are not among them."""
+    children = _children if os.path.exists("/proc/thread-self/children") else _children_by_stat()
     found: list[int] = []
     todo = [pid]
     while todo:
-        for child in _children(todo.pop(0)):
+        for child in children(todo.pop(0)):
             if child not in found:  # numbers may be used again while we look
                 found.append(child)
                 todo.append(child)
@@ -61,6 +62,15 @@ def _children(pid: int) -> "Iterator[int]":
         except OSError:
             continue
         yield from map(int, text.split())
+
+
+def _children_by_stat() -> "Callable[[int], list[int]]":
+    """The same on a kernel without CONFIG_PROC_CHILDREN: every process says who its parent is."""
+    by_parent: dict[int, list[int]] = {}
+    for pid in _pids():
+        if found := stat(pid):
+            by_parent.setdefault(found.parent, []).append(pid)
+    return lambda pid: by_parent.get(pid, [])
 
 
 def socket_inodes(pid: int) -> "set[int]":

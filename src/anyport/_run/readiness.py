@@ -6,13 +6,16 @@ descends from this process, which is a subreaper: daemons too stay in it.
 
 import os
 
+from anyport._address import may_overlap
 from anyport._linux import proc
-from anyport._linux.sock_diag import Row, servers
+from anyport._linux.sock_diag import servers, sockets
 from anyport._pair import pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from anyport._linux.sock_diag import Row
 
     Numbers = Sequence[tuple[str, int]]  # protocol and port
 
@@ -56,10 +59,15 @@ def bound_instead() -> "list[str]":
     return sorted({f"{row.protocol} {pair(row.address, row.port)}" for row in rows})
 
 
-def strangers(numbers: "Numbers", ours: "Iterable[int]") -> "list[Row]":
-    """The sockets of others on these ports: neither one of `ours` (inodes), nor the tree's, nor a mere leftover."""
-    from anyport._linux.sock_diag import sockets
-
-    known = {0, *ours}
-    rows = [row for number in numbers for row in sockets(*number) if row.inode not in known]
-    return [row for row in rows if row.inode not in inodes_of_tree()] if rows else []
+def strangers(numbers: "Numbers", hosts: "Sequence[str]", ours: "set[int]") -> "list[Row]":
+    """The sockets of others on these ports and hosts: none of `ours` (inodes) or the tree's, and no mere leftovers."""
+    try:
+        rows = [row for number in numbers for row in sockets(*number)]
+    except OSError:  # netlink is refused in some sandboxes: what can't be seen is no reason for a restart
+        return []
+    known = {0, *ours, *inodes_of_tree()}
+    return [
+        row
+        for row in rows
+        if row.inode not in known and any(may_overlap(row.address, host, v6only=row.v6only) for host in hosts)
+    ]

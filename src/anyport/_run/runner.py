@@ -94,7 +94,7 @@ class Runner:
     def _verdict(self, status: int, watch: Watch, held: HandOver, attempts: "conflict.Attempts | None") -> str:
         if status <= 0 or watch.is_to_end or watch.readiness.has_begun:
             return conflict.PASS_ON
-        taken = bool(strangers(held.numbers, held.inodes))
+        taken = bool(strangers(held.numbers, held.hosts, held.inodes))
         tried = attempts is not None and not taken and attempts.was_just_made()
         if tried and self._plan.hand_over == SHARED:
             self._report.tell(

@@ -46,6 +46,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.before = Dispositions()
+        self._continued = False
         numbers = signal.valid_signals() - _NEVER
         signal.signal(SIGCHLD, SIG_DFL)  # were it ignored, nobody could learn how a child ended
         signal.pthread_sigmask(SIG_BLOCK, numbers)
@@ -53,10 +54,11 @@ class Signals:
 
     def pass_on(self, pid: int) -> bool:
         """Pass on to the program what came and is meant for it; whether anything was to end it, whoever sent it."""
-        ending = False
+        ending = self._continued = False
         for info in signalfd.read(self.fd):
             ending = ending or info.number in _ENDING
             if info.number == SIGCONT:
+                self._continued = True
                 continue_program(pid)
             elif is_for_program(info):
                 send(pid, info.number)
@@ -64,7 +66,7 @@ class Signals:
 
     def stop_too(self, pid: int) -> None:
         """The program was stopped: stop, too, until somebody continues us; then continue it."""
-        if SIGCONT not in signal.sigpending():  # else it has been continued, and so shall the program be
+        if not self._continued and SIGCONT not in signal.sigpending():  # else that is over already
             os.kill(os.getpid(), signal.SIGSTOP)
         continue_program(pid)
 
