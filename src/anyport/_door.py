@@ -7,6 +7,7 @@ each bind, and again at listen).  It must never be set before the bind: then two
 searches half the range only, and for UDP may even give out what another one holds.
 """
 
+import _socket
 from _socket import SO_REUSEADDR, SOL_SOCKET
 
 TYPE_CHECKING = False
@@ -28,3 +29,33 @@ def shut_door(sockets: "Iterable[_Socket]") -> None:
     """Let nobody in.  A socket that was let in and does not listen yet will be refused to (EADDRINUSE)."""
     for sock in sockets:
         sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 0)
+
+
+# Where a plain socket can be bound while the door is open, unless a server listens there.
+_PLACES = (("::", 0), ("::", 1), ("0.0.0.0", None), ("127.255.255.254", None), ("::1", 1))
+
+
+def forget_reuseport(port: int) -> None:
+    """While the door is open: undo what a visitor with SO_REUSEPORT leaves behind on a TCP port.
+
+    The kernel remembers at the port that a socket with the option was bound to it (net/ipv4/inet_connection_sock.c,
+    inet_csk_update_fastreuse), and would let others of the same user in who set it, even past a shut door.  Binding a
+    socket with SO_REUSEADDR alone makes it forget.  A server that listens everywhere with both options can't be helped:
+    it lets others in anyway, as it asked for.
+    """
+    for host, v6only in _PLACES:
+        try:
+            sock = _socket.socket(_socket.AF_INET if v6only is None else _socket.AF_INET6, _socket.SOCK_STREAM)
+        except OSError:  # no IPv6 here
+            continue
+        try:
+            if v6only is not None:
+                sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, v6only)
+            sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            sock.bind((host, port))
+        except OSError:
+            continue
+        else:
+            return
+        finally:
+            sock.close()

@@ -7,7 +7,7 @@ import warnings
 from contextlib import contextmanager
 
 from anyport._answer import answer
-from anyport._door import open_door, shut_door
+from anyport._door import forget_reuseport, open_door, shut_door
 from anyport._find import warn
 from anyport._selection import Selection
 from anyport.errors import HandOverUnavailable
@@ -59,9 +59,9 @@ class Hold(metaclass=BornOfFunction):
         """Open the door of an exclusive hold within the block: a program that sets SO_REUSEADDR may bind and listen.
 
         Within the block any such program of any user may, so keep it short; but the program must have called listen
-        before it ends, or its listen is refused (EADDRINUSE).  One that sets SO_REUSEPORT as well lets others of the
-        same user in who set that too, as it asked for, even after its own end.  On a hold that is not exclusive the
-        door is open anyway.
+        before it ends, or its listen is refused (EADDRINUSE).  A server that sets SO_REUSEPORT as well and listens
+        everywhere lets others of the same user in who set that too, as it asked for.  On a hold that is not exclusive
+        the door is open anyway.
         """
         self._move_door(1)
         try:
@@ -72,8 +72,12 @@ class Hold(metaclass=BornOfFunction):
     def _move_door(self, step: int) -> None:
         with self._mutex:  # of several blocks, in several threads, the first opens and the last shuts
             self._inside += step
-            if self.exclusive:
-                (open_door if self._inside else shut_door)(self._sockets)
+            if self.exclusive and self._inside:
+                open_door(self._sockets)
+            elif self.exclusive:
+                if any(sock.type == socket.SOCK_STREAM for sock in self._sockets):
+                    forget_reuseport(self.port)
+                shut_door(self._sockets)
 
     def listen(self, backlog: "int | None" = None) -> socket.socket:
         """Turn the hold's TCP socket into a listening one and give it to the caller, who closes it.
@@ -198,7 +202,7 @@ def hold(port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, 
 
     A program that sets SO_REUSEADDR, which nearly all servers do, may bind and listen while the hold lasts: that is how
     yours gets it.  It may be anybody's, any user's.  With `exclusive` nobody may, but inside `Hold.handing_over()`.
-    For UDP inside the ephemeral range, a bind of port 0 with SO_REUSEADDR may draw the number, unless exclusive.
+    For UDP inside the ephemeral range, a bind of port 0 or a connect with SO_REUSEADDR may draw it, unless exclusive.
     A program that sets no SO_REUSEADDR can't have a held port: `release` it, or use `listen` or `inherit`.
 
     Args:

@@ -9,7 +9,7 @@ import os
 from errno import EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL
 
 from anyport._address import AF_INET, AF_INET6, TCP, Endpoint, may_overlap
-from anyport._linux.socket import netns_cookie
+from anyport._linux.socket import mark, netns_cookie
 from anyport.errors import AddressUnavailable, ResourceLimit
 
 _socket_class = _socket.socket
@@ -104,7 +104,9 @@ class Probe:
 
     def close(self) -> None:
         while self._spare:
-            self._spare.popitem()[1].close()
+            sock = self._spare.popitem()[1]
+            mark(sock)
+            sock.close()
         for port in list(self.held):
             self.let_go(port)
 

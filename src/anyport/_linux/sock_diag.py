@@ -5,9 +5,11 @@ Unlike /proc/net/tcp it also lists sockets that are bound and do not listen (Lin
 
 import _socket
 import struct
+import time
 from errno import ENOBUFS
 
 from anyport._linux import netlink
+from anyport._linux.socket import SO_COOKIE, mark
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
@@ -15,7 +17,10 @@ INET_DIAG_REQ_BYTECODE = 1
 INET_DIAG_BC_S_EQ = 11
 INET_DIAG_SKV6ONLY = 11
 SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET_UDP_DESTROY, SKNLGRP_INET6_TCP_DESTROY, SKNLGRP_INET6_UDP_DESTROY = 1, 2, 3, 4
-_DESTROY_GROUPS = 0b1111  # bit N - 1 for group N
+_DESTROY_GROUPS = {  # bit N - 1 for group N
+    "tcp": 1 << SKNLGRP_INET_TCP_DESTROY - 1 | 1 << SKNLGRP_INET6_TCP_DESTROY - 1,
+    "udp": 1 << SKNLGRP_INET_UDP_DESTROY - 1 | 1 << SKNLGRP_INET6_UDP_DESTROY - 1,
+}
 TCP_CLOSE = 7
 TCPF_LISTEN, TCPF_BOUND_INACTIVE, TCPF_ALL = 1 << 10, 1 << 13, 0x3FFE
 
@@ -31,6 +36,7 @@ _inet_diag_req_v2 = struct.Struct("=BBBxI 2s2s16s16sI8s")
 _inet_diag_msg = struct.Struct("=BBBB 2s2s16s16sI8s IIIII")
 _nlattr = struct.Struct("=HH")
 _inet_diag_bc_op = struct.Struct("=BBH")
+_OTHER_QUEUES = 0.005  # seconds
 _SPORT_AT = 20  # of a row in its message: behind the nlmsghdr and four bytes
 _ANY_SOCKET = b"\xff" * 8
 
@@ -41,7 +47,7 @@ class Row:
     `v6only` is told of sockets that are bound or listening, and False for all others.
     """
 
-    __slots__ = ("address", "inode", "port", "protocol", "remote_port", "state", "uid", "v6only")
+    __slots__ = ("address", "cookie", "inode", "interface", "port", "protocol", "remote_port", "state", "uid", "v6only")
 
     def __init__(  # noqa: PLR0913, PLR0917 - a row; every field is one
         self, protocol: str, state: str, address: str, port: int, uid: int, inode: int
@@ -53,6 +59,8 @@ class Row:
         self.uid = uid
         self.inode = inode
         self.remote_port = 0
+        self.interface = 0
+        self.cookie = b""
         self.v6only = False
 
 
@@ -103,10 +111,11 @@ class Closings:
     not tell whose it was, but for the uid; and it tells more than a slow reader can keep.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: str) -> None:
+        self._protocol = protocol
         self._sock = _socket.socket(netlink.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_NONBLOCK, NETLINK_SOCK_DIAG)
         try:
-            self._sock.bind((0, _DESTROY_GROUPS))
+            self._sock.bind((0, _DESTROY_GROUPS[protocol]))
         except OSError:
             self._sock.close()
             raise
@@ -123,16 +132,37 @@ class Closings:
                 if error.errno != ENOBUFS:
                     raise
                 continue
-            rows += [parse(answer, "") for answer in netlink.rows(datagram)]
+            rows += [parse(answer, self._protocol) for answer in netlink.rows(datagram)]
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for one that is to be read."""
+    def read_all(self, seconds: float) -> "list[Row]":
+        """What was closed since the last call of either, and before this one.
+
+        The kernel tells it from a queue for each processor, which takes a while on a busy machine.  So we close a
+        socket ourselves and wait until that is told, at most so many seconds; and a little longer for other queues.
+        """
         from select import select
 
-        return bool(select([self._sock], (), (), seconds)[0])
+        mine = _close_one(self._protocol)
+        rows = self.read()
+        end = time.monotonic() + seconds
+        while not any(row.cookie == mine for row in rows) and (left := end - time.monotonic()) > 0:
+            select([self._sock], (), (), left)
+            rows += self.read()
+        select([self._sock], (), (), _OTHER_QUEUES)
+        return [row for row in rows + self.read() if row.cookie != mine]
 
     def close(self) -> None:
         self._sock.close()
+
+
+def _close_one(protocol: str) -> bytes:
+    """Close a socket of our own; its cookie."""
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM)
+    try:
+        mark(sock)
+        return sock.getsockopt(_socket.SOL_SOCKET, SO_COOKIE, 8)
+    finally:
+        sock.close()
 
 
 def question(family: int, protocol: int, port: int, states: int = TCPF_ALL) -> bytes:
@@ -152,7 +182,9 @@ def parse(answer: bytes, protocol: str) -> Row:
     """One row from the bytes of a struct inet_diag_msg; NetlinkError if they are too few or of another family."""
     if len(answer) < _inet_diag_msg.size:
         raise netlink.NetlinkError(f"inet_diag message of {len(answer)} bytes: {_inet_diag_msg.size} are needed")
-    family, state, _, _, sport, dport, source, _, _, _, _, _, _, uid, inode = _inet_diag_msg.unpack_from(answer)
+    family, state, _, _, sport, dport, source, _, interface, cookie, _, _, _, uid, inode = _inet_diag_msg.unpack_from(
+        answer
+    )
     if family == _socket.AF_INET:
         address = _socket.inet_ntop(_socket.AF_INET, source[:4])
     elif family == _socket.AF_INET6:
@@ -163,6 +195,8 @@ def parse(answer: bytes, protocol: str) -> Row:
     if state == TCP_CLOSE:  # what a bound-only TCP socket and every UDP socket say of themselves
         name = "BOUND"
     row = Row(protocol, name, address, int.from_bytes(sport, "big"), uid, inode)
+    row.cookie = cookie
+    row.interface = interface
     row.remote_port = int.from_bytes(dport, "big")
     row.v6only = any(_attribute(answer, INET_DIAG_SKV6ONLY))
     return row

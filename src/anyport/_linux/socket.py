@@ -3,7 +3,10 @@
 import _socket
 import os
 
+SO_COOKIE = 57
+SO_BINDTOIFINDEX = 62
 SO_NETNS_COOKIE = 71  # Linux 5.14+
+_LOOPBACK = 1  # the index of lo in every network namespace
 
 
 def netns_cookie(sock: "_socket.socket") -> int:
@@ -19,3 +22,14 @@ def netns_cookie(sock: "_socket.socket") -> int:
             return os.stat("/proc/self/ns/net").st_ino
         except OSError:
             return 0
+
+
+def mark(sock: "_socket.socket") -> None:
+    """Bind a socket that was never bound to the interface lo, before it is closed.
+
+    Whoever watches for closed sockets (`anyport run`) takes one without port and interface for a refused bind.
+    """
+    try:
+        sock.setsockopt(_socket.SOL_SOCKET, SO_BINDTOIFINDEX, _LOOPBACK)
+    except OSError:  # before Linux 5.7 for root only
+        return

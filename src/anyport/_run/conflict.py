@@ -18,11 +18,13 @@ from anyport._linux.sock_diag import Closings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from anyport._linux.sock_diag import Row
 
 PASS_ON, ANOTHER_PORT, RELEASE = "pass on", "another port", "release"
 _RECENT = 1.0  # seconds before the end of the program
-_LATE = 0.05  # seconds after its end in which the kernel may still tell: it does so from a queue
+_PATIENCE = 1.0  # seconds in which the kernel must have told of all that was closed
 
 
 def verdict(*, taken: bool, refused_by_us: bool) -> str:
@@ -35,36 +37,30 @@ def verdict(*, taken: bool, refused_by_us: bool) -> str:
 class Attempts:
     """Watches for sockets that are closed without ever having been bound or connected, as after a refused bind."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocols: "Iterable[str]") -> None:
         self._seen = -_RECENT
+        self._closings: list[Closings] = []
         try:
-            self._closings: Closings | None = Closings()
+            self._closings += map(Closings, protocols)
         except OSError:  # netlink is refused in some sandboxes: then there is no such evidence
-            self._closings = None
+            self.close()
 
     def note(self) -> None:
         """Take note of what was closed until now."""
-        if self._closings and any(map(_is_attempt, self._closings.read())):
+        if any(_is_attempt(row) for each in self._closings for row in each.read()):
             self._seen = time.monotonic()
 
     def was_just_made(self) -> bool:
         """Whether there was one just now; for when the program has ended."""
-        self.note()
-        until = time.monotonic() + _LATE
-        while self._closings and not self._is_recent() and (left := until - time.monotonic()) > 0:
-            if self._closings.wait(left):
-                self.note()
-        return self._is_recent()
+        if any(_is_attempt(row) for each in self._closings for row in each.read_all(_PATIENCE)):
+            return True
+        return time.monotonic() - self._seen < _RECENT
 
     def close(self) -> None:
-        if self._closings:
-            self._closings.close()
-            self._closings = None
-
-    def _is_recent(self) -> bool:
-        return time.monotonic() - self._seen < _RECENT
+        while self._closings:
+            self._closings.pop().close()
 
 
 def _is_attempt(row: "Row") -> bool:
     me = os.geteuid()
-    return not row.port and not row.remote_port and (not me or row.uid == me)
+    return not (row.port or row.remote_port or row.interface) and (not me or row.uid == me)

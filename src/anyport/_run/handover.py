@@ -29,7 +29,7 @@ class HandOver:
 
     def __init__(self, found: "Answer", labels: "tuple[str, ...]") -> None:
         self.ports = found.ports
-        self.hosts = found.hosts
+        self.hosts, self.protocols = found.hosts, found.protocols
         self.numbers = [(protocol, port) for port in found.ports for protocol in found.protocols]
         names = labels or tuple(map(str, found.ports))
         self._sockets = {name: found.sockets[port] for name, port in zip(names, found.ports, strict=True)}

@@ -75,7 +75,7 @@ class Runner:
         command, variables = self._plan.template.filled(held.ports, hosts[0] if hosts else None)
         child = Child(self._plan.file, command, {**os.environ, **variables}, closed=self._closed)
         held.prepare(child, how)
-        attempts = conflict.Attempts() if how == SHARED else None
+        attempts = conflict.Attempts(held.protocols) if how == SHARED else None
         try:
             watch = Watch(child.start(self._signals.before, held.forked), held, self._plan, self._report)
             self._report.started(watch.pid, held.ports, how)
