@@ -74,7 +74,7 @@ def test_a_program_without_reuseaddr_is_started_again_released(server: list[str]
     process = start("--port-file", str(file), "--", *server)
     port = content_of(file, process).strip()
     told = [line for line in end(process).splitlines() if line.startswith("anyport: ")]
-    why = "nobody else has it: it seems to set no SO_REUSEADDR; now released"
+    why = "nobody else has it, so it seems to set no SO_REUSEADDR; now released"
     assert told == [f"anyport: note: the program ended with status 1 and without {port}: {why}"]
 
 
@@ -121,6 +121,7 @@ def test_retries_come_to_an_end(loser: list[str], tmp_path: Path) -> None:
     """--retries 0: the program's own failure is all there is."""
     done = run("--retries", "0", "--", *loser)
     assert done.returncode == 1
+    assert done.stderr.endswith(": somebody else has it; no retry is left\n")
     assert len((tmp_path / "starts").read_text().split()) == 1
 
 

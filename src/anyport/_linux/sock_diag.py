@@ -4,6 +4,7 @@ Unlike /proc/net/tcp it also lists sockets that are bound and do not listen (Lin
 """
 
 import _socket
+import os
 import struct
 import time
 from errno import ENOBUFS
@@ -36,7 +37,6 @@ _inet_diag_req_v2 = struct.Struct("=BBBxI 2s2s16s16sI8s")
 _inet_diag_msg = struct.Struct("=BBBB 2s2s16s16sI8s IIIII")
 _nlattr = struct.Struct("=HH")
 _inet_diag_bc_op = struct.Struct("=BBH")
-_OTHER_QUEUES = 0.005  # seconds
 _SPORT_AT = 20  # of a row in its message: behind the nlmsghdr and four bytes
 _ANY_SOCKET = b"\xff" * 8
 
@@ -138,25 +138,36 @@ class Closings:
         """What was closed since the last call of either, and before this one.
 
         The kernel tells it from a queue for each processor, which takes a while on a busy machine.  So we close a
-        socket ourselves and wait until that is told, at most so many seconds; and a little longer for other queues.
+        socket ourselves on each, and wait until that is told, at most so many seconds.
         """
         from select import select
 
-        mine = _close_one(self._protocol)
+        mine = _close_one_everywhere(self._protocol)
         rows = self.read()
         end = time.monotonic() + seconds
-        while not any(row.cookie == mine for row in rows) and (left := end - time.monotonic()) > 0:
+        while mine - {row.cookie for row in rows} and (left := end - time.monotonic()) > 0:
             select([self._sock], (), (), left)
             rows += self.read()
-        select([self._sock], (), (), _OTHER_QUEUES)
-        return [row for row in rows + self.read() if row.cookie != mine]
+        return [row for row in rows if row.cookie not in mine]
 
     def close(self) -> None:
         self._sock.close()
 
 
+def _close_one_everywhere(protocol: str) -> "set[bytes]":
+    """Close a socket of our own on each processor that we may use; their cookies."""
+    processors = os.sched_getaffinity(0)
+    cookies: set[bytes] = set()
+    try:
+        for each in processors:
+            os.sched_setaffinity(0, {each})
+            cookies.add(_close_one(protocol))
+    finally:
+        os.sched_setaffinity(0, processors)
+    return cookies
+
+
 def _close_one(protocol: str) -> bytes:
-    """Close a socket of our own; its cookie."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM)
     try:
         mark(sock)

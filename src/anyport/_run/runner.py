@@ -50,14 +50,14 @@ class Runner:
         try:
             for left in range(self._plan.retries, -1, -1):
                 status, next_step = self._start(held, how)
+                if next_step != conflict.PASS_ON:
+                    self._say_why(status, held, next_step, left)
                 if not left or next_step == conflict.PASS_ON:
                     self._leave_behind(held)
                     return status
                 if next_step == conflict.RELEASE:
                     how = RELEASED
-                    self._say_again(status, held, "nobody else has it: it seems to set no SO_REUSEADDR; now released")
                 else:
-                    self._say_again(status, held, "somebody else has it; now on another port")
                     held.close()
                     held = self._choose()
             raise AssertionError("unreachable")
@@ -82,7 +82,7 @@ class Runner:
             status = watch.until_end(self._signals, attempts, caller=self._caller, alone=self._alone)
             watch.look()  # a daemon that it left behind may be ready
             if not status and self._alone and self._plan.is_awaited and not watch.is_to_end:
-                watch.wait_for_daemon()
+                watch.wait_for_daemon(self._signals)
             if watch.failure:
                 end_descendants()
                 raise watch.failure
@@ -103,8 +103,12 @@ class Runner:
             )  # fmt: skip
         return conflict.verdict(taken=taken, refused_by_us=tried and self._plan.hand_over == AUTO)
 
-    def _say_again(self, status: int, held: HandOver, why: str) -> None:
-        self._report.tell("note", f"the program ended with status {status} and without {some(held.ports)}: {why}", "")
+    def _say_why(self, status: int, held: HandOver, next_step: str, left: int) -> None:
+        why, what = "somebody else has it", "now on another port"
+        if next_step == conflict.RELEASE:
+            why, what = "nobody else has it, so it seems to set no SO_REUSEADDR", "now released"
+        text = f"the program ended with status {status} and without {some(held.ports)}: {why}"
+        self._report.tell("note", f"{text}; {what if left else 'no retry is left'}", "")
 
     def _leave_behind(self, held: HandOver) -> None:
         """A daemon that has the port keeps the hold: here if nobody waits for us, else in another process."""

@@ -52,15 +52,18 @@ class Signals:
         signal.pthread_sigmask(SIG_BLOCK, numbers)
         self.fd = signalfd.signalfd(numbers)
 
-    def pass_on(self, pid: int) -> bool:
-        """Pass on to the program what came and is meant for it; whether anything was to end it, whoever sent it."""
+    def pass_on(self, pid: "int | None") -> bool:
+        """Pass on to the program what came and is meant for it; whether anything was to end it, whoever sent it.
+
+        Without a pid (the program has ended, and its number may be another's) nothing is passed on.
+        """
         ending = self._continued = False
         for info in signalfd.read(self.fd):
             ending = ending or info.number in _ENDING
-            if info.number == SIGCONT:
-                self._continued = True
+            self._continued = self._continued or info.number == SIGCONT
+            if pid is not None and info.number == SIGCONT:
                 continue_program(pid)
-            elif is_for_program(info):
+            elif pid is not None and is_for_program(info):
                 send(pid, info.number)
         return ending
 

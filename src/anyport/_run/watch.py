@@ -81,12 +81,15 @@ class Watch:
         except OSError as error:
             self._be_blind(error)
 
-    def wait_for_daemon(self) -> None:
+    def wait_for_daemon(self, sent: "signals.Signals") -> None:
         """The program ended well: go on looking while it has descendants, one of which may be about to listen."""
         for _ in pauses(self._limit - time.monotonic(), longest=_AWAITED):
             _reap_all()
             self.look()
             if self.readiness.is_complete or self.failure or not proc.descendants(os.getpid()):
+                return
+            if sent.pass_on(None):
+                end_descendants()
                 return
         self.failure = self._too_late()
 
@@ -96,7 +99,7 @@ class Watch:
         self._stop()
 
     def _is_looking(self) -> bool:
-        return not self.readiness.is_complete and self._kill_at == _NEVER and not self.is_to_end
+        return not self.readiness.is_complete and self._kill_at == _NEVER
 
     def _milliseconds(self) -> "float | None":
         times = [self._kill_at, *((self._next_look, self._limit) if self._is_looking() else ())]
