@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _COMMAND = "import sys; sys.path.append(sys.argv.pop(1)); from anyport.__main__ import main; main()"
-_GRACE = 15.0  # seconds that a program may take to end; its runner kills it after ten
+_GRACE = 10.0  # seconds that a program may take to end after SIGTERM, before it is killed
 
 
 class Running(metaclass=BornOfFunction):

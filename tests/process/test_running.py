@@ -22,7 +22,7 @@ SLEEP = ["sleep", "60"]
 
 def answer(port: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        return client.recv(20)
+        return client.recv(100)
 
 
 def is_alive(pid: int) -> bool:
@@ -208,6 +208,19 @@ def test_it_is_told_whatever_the_folder_holds(tmp_path: Path, server: list[str])
     (tmp_path / "argparse.py").write_text("raise SystemExit('wrong')")
     with anyport.run([*server, "reuse"], cwd=tmp_path) as running:
         assert answer(running.port)
+
+
+def test_the_program_has_nothing_of_the_library_open(tmp_path: Path) -> None:
+    """Standard streams, and its own socket."""
+    code = """
+    import os, socket, sys
+    server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+    links = sorted(os.readlink(f"/proc/self/fd/{fd}").split(":")[0] for fd in map(int, os.listdir("/proc/self/fd"))
+                   if fd > 2 and os.path.exists(f"/proc/self/fd/{fd}"))
+    server.accept()[0].sendall(repr(links).encode())
+    """
+    with anyport.run([*script(tmp_path, code), "{port}"]) as running:
+        assert answer(running.port) == b"['socket']"
 
 
 def test_running_says_what_it_is(server: list[str]) -> None:

@@ -124,15 +124,24 @@ def _read(args: "Sequence[str]") -> "tuple[Words, Selection | None, list[str]]":
     return dict(DEFAULTS), Selection(), list(args[1:])  # without argparse, which is half of the start-up time
 
 
+def _read_report_to(word: str) -> "tuple[int, int]":
+    pipe, _, caller = word.removeprefix(REPORT_TO).partition(",")
+    if not (pipe.isdecimal() and caller.isdecimal()):
+        raise InvalidSelection(f"{word} is for the library, which starts this command", hint="leave it out")
+    os.set_inheritable(int(pipe), False)  # noqa: FBT003 - the program shall not have it
+    return int(pipe), int(caller)
+
+
 def main(args: "Sequence[str]") -> int:
     """Run the verb with these arguments; the exit status, if it does not end like the program did."""
-    pipe, caller = None, 0
-    if args and args[0].startswith(REPORT_TO):  # from the library; first, to be understood when nothing else is
-        pipe, caller = map(int, args[0].removeprefix(REPORT_TO).split(","))
-        args = args[1:]
+    pipe: int | None = None
+    caller = 0
     command = None
     try:
         require_linux()
+        if args and args[0].startswith(REPORT_TO):  # from the library; first, to be understood when nothing else is
+            pipe, caller = _read_report_to(args[0])
+            args = args[1:]
         command = Command(args, pipe, caller)
         if command.text:
             output.check()
