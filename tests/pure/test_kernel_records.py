@@ -29,11 +29,11 @@ def test_a_set_of_signals_has_a_bit_for_each(numbers: set[int]) -> None:
 def test_what_a_process_sent_is_for_the_program() -> None:
     """Not what the terminal or the kernel sends, nor what tells us of a child."""
     user, queue, kernel = 0, -1, 0x80
-    assert is_for_program(signalfd.Siginfo(signal.SIGTERM, user))
-    assert is_for_program(signalfd.Siginfo(signal.SIGUSR1, queue))
-    assert not is_for_program(signalfd.Siginfo(signal.SIGINT, kernel))
-    assert not is_for_program(signalfd.Siginfo(signal.SIGCHLD, user))
-    assert not is_for_program(signalfd.Siginfo(signal.SIGCONT, user))
+    assert is_for_program(signalfd.Siginfo(signal.SIGTERM, user, 1))
+    assert is_for_program(signalfd.Siginfo(signal.SIGUSR1, queue, 1))
+    assert not is_for_program(signalfd.Siginfo(signal.SIGINT, kernel, 0))
+    assert not is_for_program(signalfd.Siginfo(signal.SIGCHLD, user, 1))
+    assert not is_for_program(signalfd.Siginfo(signal.SIGCONT, user, 1))
 
 
 @given(st.binary(max_size=15), st.sampled_from("RSDZTtX"), st.integers(0, 1 << 22), st.integers(0, 2**32 - 1))

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-SIG_BLOCK, SIG_SETMASK = _signal.SIG_BLOCK, _signal.SIG_SETMASK
+SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = _signal.SIG_BLOCK, _signal.SIG_UNBLOCK, _signal.SIG_SETMASK
 SIG_DFL, SIG_IGN = _signal.SIG_DFL, _signal.SIG_IGN
 SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGKILL = (
     _signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGKILL,
@@ -24,4 +24,5 @@ pidfd_send_signal = _signal.pidfd_send_signal
 pthread_sigmask = _signal.pthread_sigmask
 signal = _signal.signal
 sigpending = _signal.sigpending
+sigtimedwait = _signal.sigtimedwait
 valid_signals = _signal.valid_signals

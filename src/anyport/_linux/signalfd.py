@@ -18,11 +18,12 @@ _signalfd_siginfo = struct.Struct("=IiiI112x")  # signo, errno, code, pid; 128 b
 class Siginfo:
     """A signal that came: its number, and the code that says who sent it (sigaction(2): above 0 the kernel)."""
 
-    __slots__ = ("code", "number")
+    __slots__ = ("code", "number", "pid")
 
-    def __init__(self, number: int, code: int) -> None:
+    def __init__(self, number: int, code: int, pid: int) -> None:
         self.number = number
         self.code = code
+        self.pid = pid
 
     @property
     def is_from_process(self) -> bool:
@@ -51,4 +52,4 @@ def read(fd: int) -> "list[Siginfo]":
 def parse(data: bytes) -> "list[Siginfo]":
     """Cut what was read into records; a cut one is left out."""
     whole = len(data) // _signalfd_siginfo.size * _signalfd_siginfo.size
-    return [Siginfo(number, code) for number, _, code, _ in _signalfd_siginfo.iter_unpack(data[:whole])]
+    return [Siginfo(number, code, pid) for number, _, code, pid in _signalfd_siginfo.iter_unpack(data[:whole])]

@@ -10,7 +10,7 @@ from anyport._run.handover import HandOver
 from anyport._run.plan import AUTO, RELEASED, SHARED
 from anyport._run.readiness import strangers
 from anyport._run.signals import Signals
-from anyport._run.spawn import Child
+from anyport._run.spawn import Child, caller_environment
 from anyport._run.watch import Watch, end_descendants
 
 TYPE_CHECKING = False
@@ -73,7 +73,7 @@ class Runner:
         """One start: how the program ended, and what to do about it."""
         hosts = self._plan.selection.hosts
         command, variables = self._plan.template.filled(held.ports, hosts[0] if hosts else None)
-        child = Child(self._plan.file, command, {**os.environ, **variables}, closed=self._closed)
+        child = Child(self._plan.file, command, {**caller_environment(), **variables}, closed=self._closed)
         held.prepare(child, how)
         attempts = conflict.Attempts(held.protocols) if how == SHARED else None
         try:

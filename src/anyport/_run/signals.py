@@ -2,14 +2,18 @@
 
 The program is in the runner's process group, so what the terminal sends (Ctrl-C, a new window size, a hang-up) reaches
 it without us, and passing it on would make two of one.  What a process sends, it sends to the runner it knows, for the
-program it means.  The stop signals are not caught: the terminal's stop both.  When the program alone was stopped, the
-runner stops itself, so that the shell sees the job stopped; SIGCONT continues both.
+program it means.
+
+That holds for the stop signals, too.  Were they left alone, Ctrl-Z would stop the runner before, or without, a program
+that ignores it or has to tidy up first, and the shell would take the terminal from under it.  So the runner stops when
+the program was stopped, and not earlier; SIGCONT continues both.
 """
 
 import os
 
 from anyport._linux import prctl, proc, signal, signalfd
-from anyport._linux.signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIGCHLD, SIGCONT, SIGPIPE, SIGXFSZ
+from anyport._linux.signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SIGCHLD, SIGCONT
+from anyport._run.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +21,8 @@ if TYPE_CHECKING:
 
     from anyport._linux.signalfd import Siginfo
 
-_NEVER = {  # can't be caught, or stop, or tell of a fault of our own
-    signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+_NEVER = {  # can't be caught, or tell of a fault of our own
+    signal.SIGKILL, signal.SIGSTOP,
     signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
 }  # fmt: skip
 
@@ -34,8 +38,10 @@ class Dispositions:
 
     def restore(self) -> None:
         """In the child, before exec: Python ignores two signals, and we block and wait for others."""
-        for number in (SIGPIPE, SIGXFSZ):
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, SIG_DFL)
+        if signal.getsignal(signal.SIGINT) != SIG_IGN:  # Python's handler would make an exception of it
+            signal.signal(signal.SIGINT, SIG_DFL)
         if self._children_ignored:
             signal.signal(SIGCHLD, SIG_IGN)
         signal.pthread_sigmask(SIG_SETMASK, self._mask)
@@ -46,7 +52,6 @@ class Signals:
 
     def __init__(self) -> None:
         self.before = Dispositions()
-        self._continued = False
         numbers = signal.valid_signals() - _NEVER
         signal.signal(SIGCHLD, SIG_DFL)  # were it ignored, nobody could learn how a child ended
         signal.pthread_sigmask(SIG_BLOCK, numbers)
@@ -57,26 +62,54 @@ class Signals:
 
         Without a pid (the program has ended, and its number may be another's) nothing is passed on.
         """
-        ending = self._continued = False
+        ending = False
         for info in signalfd.read(self.fd):
             ending = ending or info.number in _ENDING
-            self._continued = self._continued or info.number == SIGCONT
             if pid is not None and info.number == SIGCONT:
                 continue_program(pid)
             elif pid is not None and is_for_program(info):
                 send(pid, info.number)
         return ending
 
-    def stop_too(self, pid: int) -> None:
-        """The program was stopped: stop, too, until somebody continues us; then continue it."""
-        if not self._continued and SIGCONT not in signal.sigpending():  # else that is over already
-            os.kill(os.getpid(), signal.SIGSTOP)
-        continue_program(pid)
+    def stop_too(self, pid: int, number: int) -> bool:
+        """The program was stopped by this signal: stop, too; whether we were continued, and it has to be as well.
+
+        Process 1 can't be stopped: then it goes on waiting, for SIGCONT too.
+        """
+        if SIGCONT not in signal.sigpending():  # else that is over already
+            terminal = Terminal(pid)
+            stop(number)
+            terminal.give_back()
+        return signal.sigtimedwait({SIGCONT}, 0) is not None
+
+
+def stop(number: int) -> None:
+    """Stop ourselves by a signal that is blocked."""
+    if number == signal.SIGSTOP:
+        os.kill(os.getpid(), number)
+        return
+    before = signal.getsignal(number)
+    signal.signal(number, SIG_DFL)
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(SIG_UNBLOCK, {number})
+    signal.pthread_sigmask(SIG_BLOCK, {number})
+    signal.signal(number, before)
 
 
 def is_for_program(info: "Siginfo") -> bool:
-    """Whether a process sent it, on purpose: not the terminal, nor the kernel about our children."""
-    return info.is_from_process and info.number not in (SIGCHLD, SIGCONT)
+    """Whether the program has not got it by itself: from the terminal, or by its own `kill 0`."""
+    if info.number in (SIGCHLD, SIGCONT):
+        return False
+    if not info.is_from_process:
+        return info.number == signal.SIGHUP and os.getsid(0) == os.getpid()  # the kernel tells the leader alone
+    return not (_is_in_our_group(info.pid) and info.pid in proc.descendants(os.getpid()))
+
+
+def _is_in_our_group(pid: int) -> bool:
+    try:
+        return pid > 0 and os.getpgid(pid) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def continue_program(pid: int) -> None:
@@ -98,8 +131,8 @@ def end_like(status: int) -> "NoReturn":
     """End with a program's exit status, or, if that is negative, by the same signal; without a second core dump."""
     if status < 0:
         prctl.set_dumpable(False)
-        if -status not in (signal.SIGKILL, signal.SIGSTOP):
+        if -status in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(-status, SIG_DFL)
-        signal.pthread_sigmask(SIG_SETMASK, ())
+            signal.pthread_sigmask(SIG_UNBLOCK, {-status})
         os.kill(os.getpid(), -status)
     os._exit(status if status >= 0 else 128 - status)  # pid 1 can't kill itself

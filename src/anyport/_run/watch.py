@@ -120,17 +120,18 @@ class Watch:
 
     def _reap(self, sent: "signals.Signals", *, alone: bool) -> "int | None":
         """Take note of children that ended or stopped; the program's status if it ended."""
-        ended = None
+        ended, is_to_continue = None, False
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return ended
             if not pid:
+                if is_to_continue:
+                    signals.continue_program(self.pid)
                 return ended
             if pid == self.pid and os.WIFSTOPPED(status):
-                if not alone:
-                    sent.stop_too(pid)
+                is_to_continue = not alone and sent.stop_too(pid, os.WSTOPSIG(status))
             elif pid == self.pid:
                 ended = os.waitstatus_to_exitcode(status)
 
