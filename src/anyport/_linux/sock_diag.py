@@ -108,7 +108,7 @@ class Closings:
     """The sockets of this network namespace that are closed from now on, by anybody; OSError if netlink is refused.
 
     The kernel tells each one's last state to whoever joined the groups (Linux 4.2+, net/core/sock_diag.c).  It does
-    not tell whose it was, but for the uid; and it tells more than a slow reader can keep.
+    not tell whose it was (the uid is 0 by then); and it tells more than a slow reader can keep.
     """
 
     def __init__(self, protocol: str) -> None:

@@ -7,11 +7,10 @@ A port conflict is the only reason to start a program again, and an exit status 
 - after *shared* nobody has, and just before it ended a socket was closed that had been neither bound nor connected: it
   tried to bind, and our own hold refused it, for it sets no SO_REUSEADDR.  Then the same port, *released*.
 
-A program that fails for another reason closes no such socket.  (The kernel does not say whose it was: another program
-of the user that fails to bind at that very moment looks the same.  It costs one more start.)
+A program that fails for another reason closes no such socket.  (The kernel does not say whose it was, not even which
+user's: a program of anybody that fails to bind at that very moment looks the same.  It costs one more start.)
 """
 
-import os
 import time
 
 from anyport._linux.sock_diag import Closings
@@ -62,5 +61,4 @@ class Attempts:
 
 
 def _is_attempt(row: "Row") -> bool:
-    me = os.geteuid()
-    return not (row.port or row.remote_port or row.interface) and (not me or row.uid == me)
+    return not (row.port or row.remote_port or row.interface)
