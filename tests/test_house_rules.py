@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "anyport"
 READING_ORDER = [
     "_version", "_pair", "_refusal", "errors", "_ports", "_clock", "_address", "_streams",
     "_linux", "_linux.socket", "_linux.sysctl", "_linux.netlink", "_linux.sock_diag", "_linux.proc",
-    "_linux.signal", "_linux.libc", "_linux.prctl", "_linux.signalfd",
+    "_linux.bpf", "_linux.closings", "_linux.signal", "_linux.libc", "_linux.prctl", "_linux.signalfd",
     "_candidates", "_names", "_selection", "_probe", "_occupants",
     "_ledger", "_ledger.record", "_ledger.place", "_ledger.book", "_ledger.keeper", "_ledger.turns",
     "_choice", "_messages", "_answer", "_pool", "_find",

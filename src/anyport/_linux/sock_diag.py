@@ -4,24 +4,15 @@ Unlike /proc/net/tcp it also lists sockets that are bound and do not listen (Lin
 """
 
 import _socket
-import os
 import struct
-import time
-from errno import ENOBUFS
 
 from anyport._linux import netlink
-from anyport._linux.socket import SO_COOKIE, mark
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 INET_DIAG_REQ_BYTECODE = 1
 INET_DIAG_BC_S_EQ = 11
 INET_DIAG_SKV6ONLY = 11
-SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET_UDP_DESTROY, SKNLGRP_INET6_TCP_DESTROY, SKNLGRP_INET6_UDP_DESTROY = 1, 2, 3, 4
-_DESTROY_GROUPS = {  # bit N - 1 for group N
-    "tcp": 1 << SKNLGRP_INET_TCP_DESTROY - 1 | 1 << SKNLGRP_INET6_TCP_DESTROY - 1,
-    "udp": 1 << SKNLGRP_INET_UDP_DESTROY - 1 | 1 << SKNLGRP_INET6_UDP_DESTROY - 1,
-}
 TCP_CLOSE = 7
 TCPF_LISTEN, TCPF_BOUND_INACTIVE, TCPF_ALL = 1 << 10, 1 << 13, 0x3FFE
 
@@ -102,78 +93,6 @@ def ports_in(datagram: bytes, length: int) -> "tuple[int, ...]":
     ports[0::2] = datagram[_SPORT_AT::length]
     ports[1::2] = datagram[_SPORT_AT + 1 :: length]
     return struct.unpack(f">{count}H", ports)
-
-
-class Closings:
-    """The sockets of this network namespace that are closed from now on, by anybody; OSError if netlink is refused.
-
-    The kernel tells each one's last state to whoever joined the groups (Linux 4.2+, net/core/sock_diag.c).  It does
-    not tell whose it was (the uid is 0 by then); and it tells more than a slow reader can keep.
-    """
-
-    def __init__(self, protocol: str) -> None:
-        self._protocol = protocol
-        self._sock = _socket.socket(netlink.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_NONBLOCK, NETLINK_SOCK_DIAG)
-        try:
-            self._sock.bind((0, _DESTROY_GROUPS[protocol]))
-        except OSError:
-            self._sock.close()
-            raise
-
-    def read(self) -> "list[Row]":
-        """What was closed since the last call; of a flood only a part."""
-        rows: list[Row] = []
-        while True:
-            try:
-                datagram = self._sock.recv(1 << 16)
-            except BlockingIOError:
-                return rows
-            except OSError as error:
-                if error.errno != ENOBUFS:
-                    raise
-                continue
-            rows += [parse(answer, self._protocol) for answer in netlink.rows(datagram)]
-
-    def read_all(self, seconds: float) -> "list[Row]":
-        """What was closed since the last call of either, and before this one.
-
-        The kernel tells it from a queue for each processor, which takes a while on a busy machine.  So we close a
-        socket ourselves on each, and wait until that is told, at most so many seconds.
-        """
-        from select import select
-
-        mine = _close_one_everywhere(self._protocol)
-        rows = self.read()
-        end = time.monotonic() + seconds
-        while mine - {row.cookie for row in rows} and (left := end - time.monotonic()) > 0:
-            select([self._sock], (), (), left)
-            rows += self.read()
-        return [row for row in rows if row.cookie not in mine]
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-def _close_one_everywhere(protocol: str) -> "set[bytes]":
-    """Close a socket of our own on each processor that we may use; their cookies."""
-    processors = os.sched_getaffinity(0)
-    cookies: set[bytes] = set()
-    try:
-        for each in processors:
-            os.sched_setaffinity(0, {each})
-            cookies.add(_close_one(protocol))
-    finally:
-        os.sched_setaffinity(0, processors)
-    return cookies
-
-
-def _close_one(protocol: str) -> bytes:
-    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM)
-    try:
-        mark(sock)
-        return sock.getsockopt(_socket.SOL_SOCKET, SO_COOKIE, 8)
-    finally:
-        sock.close()
 
 
 def question(family: int, protocol: int, port: int, states: int = TCPF_ALL) -> bytes:

@@ -13,7 +13,7 @@ user's: a program of anybody that fails to bind at that very moment looks the sa
 
 import time
 
-from anyport._linux.sock_diag import Closings
+from anyport._linux.closings import Closings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -106,15 +106,15 @@ class Watch:
         return None if min(times) == _NEVER else max(0.0, min(times) - time.monotonic()) * 1000
 
     def _look_in_time(self, attempts: "Attempts | None") -> None:
-        before = time.monotonic()
-        if not self._is_looking() or before < self._next_look:
+        if not self._is_looking() or time.monotonic() < self._next_look:
             return
+        before = time.thread_time()  # not the clock's: what others do to us meanwhile must not make us wait longer
         if attempts:
             attempts.note()
         self.look()
-        now = time.monotonic()
+        now, cost = time.monotonic(), time.thread_time() - before
         self._pause = min(self._pause * 2, _AWAITED if self._plan.is_awaited else _UNAWAITED)
-        self._next_look = now + max(self._pause, _SHARE * (now - before))
+        self._next_look = now + max(self._pause, _SHARE * cost)
         if now >= self._limit and self._is_looking():
             self.fail(self._too_late())
 
