@@ -56,11 +56,12 @@ class Figure(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a bench has to say."""
+    """What a bench has to say; `data` is for who draws it."""
 
     title: str
     figures: Sequence[Figure]
     tables: Sequence[Table]
+    data: object = None
 
 
 class Ratio(NamedTuple):
@@ -115,7 +116,8 @@ def show(measure: Callable[[], Report]) -> None:
 
 def as_data(report: Report) -> dict[str, object]:
     figures = [{**each._asdict(), "verdict": each.verdict()} for each in report.figures]
-    return {"title": report.title, "figures": figures, "tables": [each._asdict() for each in report.tables]}
+    tables = [each._asdict() for each in report.tables]
+    return {"title": report.title, "figures": figures, "tables": tables, "data": report.data}
 
 
 def as_markdown(report: Report) -> str:
@@ -137,7 +139,7 @@ def _limit(figure: Figure) -> str:
 def _number(value: float, unit: str) -> str:
     if unit == "x":
         return f"{value:.2f} x" if value >= 0.1 else f"{value:.2g} x"
-    return f"{value:,.0f} {unit}"
+    return f"{value:,.1f} {unit}" if unit in ("ms", "MiB") else f"{value:,.0f} {unit}"
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,4 +1,4 @@
-"""Run all benches and write RESULTS.md."""
+"""Run all benches, write RESULTS.md, and draw docs/race.svg."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
+import race_plot
 from common import HERE, RIVALS, Figure, Report, Table, as_markdown, enter, grid
 
-BENCHES = ("in_process", "command", "walk", "storm")
+BENCHES = ("in_process", "command", "run_command", "walk", "race")
 HEAD = """\
 # Results
 
@@ -25,6 +26,7 @@ REPEAT = f"""\
 
 ```sh
 python3 bench/run.py{"".join(f"{chr(10)}python3 bench/{name}.py" for name in BENCHES)}
+python3 bench/race_plot.py  # the picture again, from race.json
 ```
 
 Each takes `--json`. All but `in_process.py` need Linux, `unshare` and `ip`: they make a network namespace of their own.
@@ -32,13 +34,14 @@ Each takes `--json`. All but `in_process.py` need Linux, `unshare` and `ip`: the
 
 
 def main() -> None:
-    """Run all benches and write RESULTS.md."""
+    """Run all benches, write RESULTS.md, and draw docs/race.svg."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--json", action="store_true", help="write everything to standard output as data, too")
     as_json = parser.parse_args().json
     enter()
     data = {name: run(name) for name in BENCHES}
     (HERE / "RESULTS.md").write_text(results([as_report(each) for each in data.values()]))
+    race_plot.keep(data["race"]["data"])
     if as_json:
         print(json.dumps(data, indent=2))
 
