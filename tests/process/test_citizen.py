@@ -112,7 +112,8 @@ def test_the_program_finds_its_signals_as_the_caller_had_them(ignored: str, bloc
         for before in ((), RUN)
     )
     assert run.stdout == direct.stdout
-    assert int(direct.stdout.split(b"SigIgn:")[1].split()[0], 16).bit_count() == len(ignored.split())
+    own = 0b11 << 31  # 32 and 33 are the C library's: make starts its children with both ignored
+    assert (int(direct.stdout.split(b"SigIgn:")[1].split()[0], 16) & ~own).bit_count() == len(ignored.split())
 
 
 def test_nohup_works() -> None:
@@ -159,7 +160,7 @@ def test_what_can_not_be_started_ends_as_in_a_shell(tmp_path: Path) -> None:
         assert b"hint: " in done[1].stderr
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 6, 8, 9, 11, 13, 14, 15, 24, 31, 32, 34, 64])
+@pytest.mark.parametrize("number", [1, 2, 3, 6, 8, 9, 11, 13, 14, 15, 24, 31, 34, 64])
 def test_the_runner_dies_by_the_programs_signal(number: int, tmp_path: Path) -> None:
     """And leaves no core dump of its own."""
     code = (
