@@ -20,12 +20,14 @@ def caller() -> "tuple[int, int]":
         pid = _nearest_execed(os.getppid())
         if pid is None:  # a parent ended meanwhile, and we have another one now
             continue
+        if pid == 1 and os.getsid(1) != os.getsid(0):  # init, which takes in orphans, and never ends
+            break
         fd = _open(pid)
         if fd is not None and _nearest_execed(os.getppid()) == pid:  # the number was not used again in between
             return pid, fd
         if fd is not None:
             os.close(fd)
-    raise AnyportError("the process that called can't be seen: it ended, or /proc does not show it", hint=_HINT)
+    raise AnyportError("the process that called can't be seen: it has ended, or /proc does not show it", hint=_HINT)
 
 
 def _nearest_execed(pid: int) -> "int | None":

@@ -10,7 +10,7 @@ from anyport._answer import answer
 from anyport._door import forget_reuseport, open_door, shut_door
 from anyport._find import warn
 from anyport._selection import Selection
-from anyport.errors import HandOverUnavailable
+from anyport.errors import HandOverUnavailable, InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class BornOfFunction(type):
     """A class without a public constructor: what it makes has something behind it that a function has to get first."""
 
     def __call__(cls, *_args: object, **_kwargs: object) -> "NoReturn":
-        raise TypeError(f"{cls.__name__} has no public constructor: call anyport.hold() or anyport.hold_many()")
+        raise TypeError(f"{cls.__name__} has no public constructor: call anyport.hold(), hold_many() or run()")
 
     def made(cls, *args: object, **kwargs: object) -> "Any":  # noqa: ANN401 - of the class that it is called on
         return super().__call__(*args, **kwargs)
@@ -94,6 +94,7 @@ class Hold(metaclass=BornOfFunction):
             OSError: another program listens already (EADDRINUSE): it came in by the open door.
         """
         streams = [sock for sock in self._sockets if sock.type == socket.SOCK_STREAM]
+        self._check_held()
         if len(streams) != 1:
             raise HandOverUnavailable(
                 f"the hold of port {self.port} has {len(streams)} TCP sockets, and listen takes exactly one",
@@ -124,14 +125,24 @@ class Hold(metaclass=BornOfFunction):
         """
         from anyport._run.activation import launcher
 
-        if not self._sockets:
-            raise HandOverUnavailable(f"the hold of port {self.port} was released", hint="hold it again")
+        if isinstance(command, str) or not command:
+            raise InvalidSelection(
+                f"{command!r} is no list of a program and its arguments", hint='["gunicorn", "app:app"]'
+            )
+        self._check_held()
         for sock in self._sockets:
             if sock.type == socket.SOCK_STREAM:
                 sock.listen()
         fds = [sock.fileno() for sock in self._sockets]
         found: dict[str, Any] = {"args": [*launcher(fds, [str(self.port)] * len(fds)), *command], "pass_fds": fds}
         return found if env is None else {**found, "env": dict(env)}
+
+    def _check_held(self) -> None:
+        if not self._sockets:
+            raise HandOverUnavailable(
+                f"nothing is held of port {self.port} any more: it was released, or listen() gave the socket away",
+                hint="hold it again",
+            )
 
     def release(self) -> None:
         """Close the sockets.  The port is nobody's then, unless a program that was let in has it, or a forked child.

@@ -104,29 +104,32 @@ def _wait(ends: "Iterable[int]", until: "float | None") -> None:
 
 
 def release(port: int) -> "list[int]":
-    """End the background process that holds a port, and wait for its end; all the ports that it held.
+    """End the background processes that hold a port, and wait for their end; all the ports that they held.
 
     AnyportError if there is none that we can see, or may end.
     """
-    pid = _holder_of(port)
-    ports = _ports_of(pid)
+    pids = _holders_of(port)
+    ports = sorted({each for pid in pids for each in _ports_of(pid)})
+    for pid in pids:
+        _end(pid, f"process {pid}, which holds {port}")
+    return ports
+
+
+def _end(pid: int, what: str) -> None:
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
-        return ports
+        return
     try:
         if comm(pid) == COMM:  # else it ended, and the number is another process's by now
             signal.pidfd_send_signal(fd, signal.SIGTERM)
-            _wait_for_end(fd, f"process {pid}, which holds {port}")
+            _wait_for_end(fd, what)
     except ProcessLookupError:
-        return ports
+        return
     except PermissionError as error:
-        raise AnyportError(
-            f"process {pid}, which holds {port}, can't be ended: {error.strerror}", hint="its user can, and root"
-        ) from None
+        raise AnyportError(f"{what}, can't be ended: {error.strerror}", hint="its user can, and root") from None
     finally:
         os.close(fd)
-    return ports
 
 
 def _wait_for_end(fd: int, what: str) -> None:
@@ -136,16 +139,16 @@ def _wait_for_end(fd: int, what: str) -> None:
         raise AnyportError(f"{what}, has not ended within {_PATIENCE:g} s", hint="it may be stopped: kill -CONT, -KILL")
 
 
-def _holder_of(port: int) -> int:
+def _holders_of(port: int) -> "list[int]":
     rows = [row for protocol in ("tcp", "udp") for row in sockets_on(protocol, port)]
     owners = socket_owners({row.inode for row in rows})
-    for pid, name in (owner for each in owners.values() for owner in each):
-        if name == COMM:
-            return pid
-    raise AnyportError(
-        f"{port} is not held by `anyport hold`, as far as can be seen",
-        hint=f"`anyport --only {port}` says what has it; `anyport run` holds a port as long as its program runs",
-    )
+    found = sorted({pid for each in owners.values() for pid, name in each if name == COMM})
+    if not found:
+        raise AnyportError(
+            f"{port} is not held by `anyport hold`, as far as can be seen",
+            hint=f"`anyport --only {port}` says what has it; `anyport run` holds a port as long as its program runs",
+        )
+    return found
 
 
 def _ports_of(pid: int) -> "list[int]":

@@ -1,8 +1,10 @@
 """run: start a program on held ports, and have it back as an object when it is ready."""
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 from anyport._find import warn
 from anyport._hold import BornOfFunction
@@ -77,19 +79,28 @@ class Running(metaclass=BornOfFunction):
     def __exit__(
         self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
     ) -> None:
-        self.terminate()
         if os.getpid() == self._owner:
-            try:
-                self.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                os.kill(self.pid, 9)
-                self.wait()
-            for stream in (self.stdin, self.stdout, self.stderr):
-                if stream:
-                    stream.close()
+            _end(self._runner, self.pid)
 
     def __repr__(self) -> str:
         return f"<Running pid {self.pid} on {', '.join(map(str, self.ports))}>"
+
+
+def _end(runner: "subprocess.Popen[bytes]", pid: int = 0) -> None:
+    """End the program, at first by asking; its runner ends with it, or is killed too."""
+    runner.terminate()
+    runner.send_signal(signal.SIGCONT)  # which it passes on: a program that is stopped would not hear the other
+    try:
+        runner.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError, PermissionError):
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        runner.kill()
+        runner.wait()
+    for stream in (runner.stdin, runner.stdout, runner.stderr):
+        if stream:
+            stream.close()
 
 
 def run(  # noqa: PLR0913 - the words of the command
@@ -122,7 +133,7 @@ def run(  # noqa: PLR0913 - the words of the command
         variables: more variables for the program, in which placeholders are filled in too; PORT is always set.
         retries: how often it is started again when it loses its port.
         ready_timeout: seconds, or a text such as `"2m"`, in which it must listen; then it is stopped.
-        detach: it goes on when the caller ends.
+        detach: it goes on when the caller ends, in a session of its own.
         cwd, env, stdin, stdout, stderr: as for `subprocess.Popen`; the default is the caller's.
         words: the others of `find_many`, from `only` to `strict`.
 
@@ -136,12 +147,13 @@ def run(  # noqa: PLR0913 - the words of the command
         AnyportWarning: as `find` does.
     """
     selection = Selection(port, count=count, **words)
-    if isinstance(command, str) or any("\0" in str(word) for word in command):
+    words_ = [*command, *(variables or {}).values()]
+    if isinstance(command, str) or not all(isinstance(word, str) and "\0" not in word for word in words_):
         raise InvalidSelection(
             f"{command!r} is no list of a program and its arguments",
             hint='anyport.run(["redis-server", "--port", "{port}"])',
         )
-    arguments = list(map(str, command))
+    arguments = list(command)
     if cwd is None and env is None:  # else its file is looked for where it is started
         Plan(
             selection, Template(arguments, variables or {}, selection.labels), hand_over=hand_over, retries=retries,
@@ -157,7 +169,7 @@ def run(  # noqa: PLR0913 - the words of the command
     try:
         runner = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-c", _COMMAND, _PACKAGES, "run", report_to, *options, "--", *arguments],
-            pass_fds=[report], cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr,
+            pass_fds=[report], cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=detach,
         )  # fmt: skip
     except BaseException:
         os.close(pipe)
@@ -208,6 +220,5 @@ def _when_ready(runner: "subprocess.Popen[bytes]", pipe: int) -> Running:
                 status = event["status"]
         raise ended_early(started.get("ports", []), status)  # noqa: TRY301
     except BaseException:
-        runner.terminate()
-        runner.wait()
+        _end(runner, started.get("pid", 0))
         raise

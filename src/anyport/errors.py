@@ -6,7 +6,7 @@ pickling, and keeps the way out (`hint`) apart from what failed (the message).
 
 import os
 import sys
-from errno import EMFILE
+from errno import EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM
 
 TYPE_CHECKING = False  # the name is what type checkers look for; importing typing would cost 3 ms at start
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class AnyportError(Exception):
     Attributes: `hint`, a sentence that names a way out, or an empty string.
     """
 
-    _facts: "tuple[str, ...]" = ("hint",)
+    facts: "tuple[str, ...]" = ("hint",)
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class AnyportError(Exception):
 
     # OSError and ValueError rebuild themselves from `args` alone, which would lose the facts.
     def __reduce__(self) -> "tuple[Callable[..., AnyportError], tuple[object, ...]]":
-        return _rebuild, (type(self), self.args, {name: getattr(self, name) for name in self._facts})
+        return _rebuild, (type(self), self.args, {name: getattr(self, name) for name in self.facts})
 
 
 def _rebuild(kind: "type[AnyportError]", args: "tuple[str, ...]", facts: "dict[str, object]") -> AnyportError:
@@ -49,7 +49,7 @@ class InvalidSelection(AnyportError, ValueError):
 class _SystemError(AnyportError, OSError):
     """An error with an `errno`, the one the system call gave (or None)."""
 
-    _facts: "tuple[str, ...]" = ("hint", "errno")
+    facts: "tuple[str, ...]" = ("hint", "errno")
 
     def __init__(self, message: str, *, hint: str = "", errno: "int | None" = None) -> None:
         super().__init__(message, hint=hint)
@@ -67,7 +67,7 @@ class NoUnusedPort(_SystemError):
     as they can be seen, the sockets that have it; `hint`; `errno` (that of the first refusal, or None).
     """
 
-    _facts = ("hint", "errno", "refusals")
+    facts = ("hint", "errno", "refusals")
 
     def __init__(
         self, message: str, *, hint: str = "", errno: "int | None" = None, refusals: "Sequence[Refusal]" = ()
@@ -82,10 +82,14 @@ class ResourceLimit(_SystemError):
     @classmethod
     def of(cls, error: OSError, what: str) -> "ResourceLimit":
         """The error that this one of a system call comes to; `what` is what could not be had."""
-        hint = "the machine as a whole is out of it: see fs.file-max and the memory in use"
+        hint = "a sandbox or a limit of this system seems to forbid it"
         if error.errno == EMFILE:
             limit = os.sysconf("SC_OPEN_MAX")  # the resource module would be an import, which needs a descriptor
             hint = f"the limit RLIMIT_NOFILE is {limit}: close descriptors, or raise it with `ulimit -n`"
+        elif error.errno == EAGAIN:
+            hint = "too many processes: the limit is RLIMIT_NPROC (`ulimit -u`), or that of the cgroup"
+        elif error.errno in (ENFILE, ENOMEM, ENOBUFS):
+            hint = "the machine as a whole is out of it: see fs.file-max and the memory in use"
         return cls(f"{what}: {error.strerror} (errno {error.errno})", hint=hint, errno=error.errno)
 
 
@@ -109,7 +113,7 @@ class NotReady(AnyportError, TimeoutError):
     Attributes: `status`, its exit status, negative for a signal, or None if it was stopped; `hint`.
     """
 
-    _facts: "tuple[str, ...]" = ("hint", "status")
+    facts: "tuple[str, ...]" = ("hint", "status")
 
     def __init__(self, message: str, *, hint: str = "", status: "int | None" = None) -> None:
         super().__init__(message, hint=hint)

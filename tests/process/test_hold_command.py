@@ -233,3 +233,20 @@ def test_help_is_there() -> None:
     shown = anyport("hold", "--help")
     assert shown.returncode == 0
     assert "--release N" in shown.stdout
+
+
+def test_release_ends_all_holds_of_the_number() -> None:
+    """Two calls may hold it on two addresses."""
+    for host in ("127.0.0.1", "::1"):
+        assert anyport("hold", "20123", "--only", "--host", host, "--for", "20s").returncode == 0
+    assert anyport("hold", "--release", "20123").returncode == 0
+    assert not sock_diag.sockets("tcp", 20123)
+
+
+def test_an_orphan_is_told_that_nobody_calls() -> None:
+    """Init never ends, and neither would the hold."""
+    code = f"(read line <&3; {HOLD}) 3<&0 2>&1 & exit 0"
+    process = subprocess.Popen(["setsid", "sh", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process.wait()
+    said = process.communicate("go\n", timeout=20)[0]
+    assert said.startswith("anyport: the process that called can't be seen: it has ended")

@@ -333,3 +333,58 @@ def test_the_form_without_options_means_what_the_parser_would_say() -> None:
     assert {name: value for name, value in vars(selection).items() if name != "exclude"} == {
         name: value for name, value in plain.items() if name != "exclude"
     }
+
+
+LATE_DAEMON = """
+import os, socket, sys, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+null = os.open(os.devnull, os.O_RDWR)
+for fd in range(3):
+    os.dup2(null, fd)
+time.sleep(0.4)
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+server.accept()[0].sendall(b"%d" % os.getpid())
+server.accept()
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["--port-file", "{file}"]])
+def test_a_daemon_that_listens_after_the_program_has_ended(words: list[str], tmp_path: Path) -> None:
+    """As `redis-server --daemonize yes` does: the port stays held for it, and a port file tells when it is ready."""
+    file = tmp_path / "port"
+    words = [word.format(file=file) for word in words]
+    done = run("--port", "20123", "--only", *words, "--", *script(tmp_path, LATE_DAEMON), "{port}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert file.exists() is bool(words)
+    assert "BOUND" in [row.state for row in sock_diag.sockets("tcp", 20123)]
+    assert any("LISTEN" in [row.state for row in sock_diag.sockets("tcp", 20123)] for _ in pauses(10))
+    with socket.create_connection(("127.0.0.1", 20123)) as client:
+        pid = int(client.recv(20))
+    os.kill(pid, signal.SIGKILL)
+    assert any(not is_in_use(20123) for _ in pauses(10))
+
+
+def test_a_caller_that_is_gone_leaves_no_daemon_behind(tmp_path: Path) -> None:
+    """Nobody would learn its port: what `--detach` started is ended when the one who waits for it is killed."""
+    process = start("--detach", "--", *script(tmp_path, LATE_DAEMON.replace("0.4", "20")), "{port}")
+    assert any(len(proc.descendants(process.pid)) >= 1 for _ in pauses(10))
+    assert any(runners() or proc.descendants(process.pid) for _ in pauses(10))
+    process.kill()
+    process.communicate()
+    assert any(not runners() for _ in pauses(20))
+
+
+def test_a_port_file_that_can_not_be_written_stops_the_program(server: list[str], tmp_path: Path) -> None:
+    """And nothing of it is left."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    process = start(
+        "--port-file", str(folder / "port"), "--", "sh", "-c", f'rmdir {folder}; exec "$@"', "sh", *server, "reuse"
+    )
+    assert "the port file" in process.communicate(timeout=30)[1]
+    assert process.returncode == 125
+    assert list(tmp_path.glob("*.tmp")) == []

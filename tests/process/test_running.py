@@ -228,3 +228,17 @@ def test_running_says_what_it_is(server: list[str]) -> None:
     with anyport.run([*server, "reuse"]) as running:
         assert repr(running) == f"<Running pid {running.pid} on {running.port}>"
     assert sys.executable
+
+
+def test_a_stopped_program_does_not_hang_the_block(server: list[str]) -> None:
+    """Its runner is not stopped with it: there is no shell that would continue both."""
+    with anyport.run([*server, "reuse"]) as running:
+        os.kill(running.pid, signal.SIGSTOP)
+        assert any((found := proc.stat(running.pid)) and found.state == "T" for _ in pauses(5))
+    assert running.returncode == 0
+
+
+def test_a_detached_program_has_a_session_of_its_own(server: list[str]) -> None:
+    """So that neither Ctrl-C nor the end of the terminal reaches it."""
+    with anyport.run([*server, "reuse"], detach=True) as running:
+        assert os.getsid(running.pid) != os.getsid(0)

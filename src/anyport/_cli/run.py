@@ -91,23 +91,28 @@ class Command:
             if caller and os.getppid() != caller:
                 return FAILED  # it ended before we could watch it
             status = Runner(self.plan, report, caller=watched, closed=closed, alone=alone).run()
+        except OSError as error:
+            failure = error if isinstance(error, AnyportError) else ResourceLimit.of(error, "the system refuses")
+            return self._fail(report, failure)
         except AnyportError as error:
-            if report.failed(error):
-                return status_of(error)
-            raise
+            return self._fail(report, error)
         report.ended(status)
         report.close()
         return status
+
+    def _fail(self, report: Report, error: AnyportError) -> int:
+        if not report.failed(error):
+            raise error
+        return status_of(error)
 
     def _detach(self, closed: "Sequence[int]") -> int:
         from anyport._run import detach
 
         if 1 in closed:
             raise output.OutputError("standard output is closed, and the port is to be printed there", hint="> FILE")
-        detach.check_log(self.log or os.devnull)
-        background = detach.Background(
-            lambda pipe: self._run(self._report(pipe), (), alone=True), self.log or os.devnull
-        )
+        log = os.devnull if self.log is None else self.log
+        detach.check_log(log)
+        background = detach.Background(lambda pipe: self._run(self._report(pipe), (), alone=True), log)
         try:
             output.write(background.wait(output.tell))
         except BaseException:
@@ -126,7 +131,7 @@ def _read(args: "Sequence[str]") -> "tuple[Words, Selection | None, list[str]]":
 
 def _read_report_to(word: str) -> "tuple[int, int]":
     pipe, _, caller = word.removeprefix(REPORT_TO).partition(",")
-    if not (pipe.isdecimal() and caller.isdecimal()):
+    if not (pipe.isdecimal() and caller.isdecimal() and len(word) < 40):
         raise InvalidSelection(f"{word} is for the library, which starts this command", hint="leave it out")
     os.set_inheritable(int(pipe), False)  # noqa: FBT003 - the program shall not have it
     return int(pipe), int(caller)

@@ -66,6 +66,9 @@ class Closings:
             rows += self.read()
         return [row for row in rows if row.cookie not in mine]
 
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
     def close(self) -> None:
         self._sock.close()
 

@@ -73,11 +73,6 @@ def _children_by_stat() -> "Callable[[int], list[int]]":
     return lambda pid: by_parent.get(pid, [])
 
 
-def environ(pid: int) -> bytes:
-    """The variables that a process was started with, each with a NUL behind it; OSError if they can't be seen."""
-    return _read(f"/proc/{pid}/environ")
-
-
 def socket_inodes(pid: int) -> "set[int]":
     """The sockets that a process has open; none if it is gone, or may not be looked at."""
     links = (link for link in _descriptors(pid) if link.startswith("socket:["))

@@ -11,7 +11,10 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
+else:
+    import _signal as signal  # without its other half, which makes enums: 2 ms
 
 FIRST = 3  # SD_LISTEN_FDS_START
 
@@ -29,6 +32,19 @@ def arrange(fds: "Sequence[int]") -> None:
         os.dup2(fd, number)
 
 
+def caller_environment() -> "dict[str, str]":
+    """Our environment as the caller gave it: where there is no locale, Python sets LC_CTYPE for itself (PEP 538)."""
+    env = dict(os.environ)
+    try:
+        if "LC_CTYPE" in env:
+            with open("/proc/self/environ", "rb") as file:
+                if b"\0LC_CTYPE=" not in b"\0" + file.read():
+                    del env["LC_CTYPE"]
+    except OSError:  # no /proc
+        return env
+    return env
+
+
 def launcher(fds: "Sequence[int]", names: "Sequence[str]") -> "list[str]":
     """What to put in front of a command so that it is started with these sockets."""
     return [sys.executable, "-I", "-S", __file__, ",".join(map(str, fds)), ":".join(names)]
@@ -37,12 +53,14 @@ def launcher(fds: "Sequence[int]", names: "Sequence[str]") -> "list[str]":
 def _main(fds: str, names: str, *command: str) -> None:
     numbers = [int(fd) for fd in fds.split(",")]
     arrange(numbers)
-    os.environ.update(variables(names.split(":")))
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores both
+        signal.signal(number, signal.SIG_DFL)
+    env = {**caller_environment(), **variables(names.split(":"))}
     for fd in numbers:
         if fd >= FIRST + len(numbers):
             os.close(fd)
     try:
-        os.execvp(command[0], command)  # noqa: S606
+        os.execvpe(command[0], command, env)  # noqa: S606
     except OSError as error:
         sys.stderr.write(f"anyport: {command[0]} can't be started: {error.strerror} (errno {error.errno})\n")
         sys.exit(127 if isinstance(error, FileNotFoundError) else 126)

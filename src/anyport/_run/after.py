@@ -1,10 +1,12 @@
-"""After the program: what stays when it ended and left a daemon that has the port (`nginx`, `ssh -f`).
+"""After the program: what stays when it ended and left a daemon (`nginx`, `ssh -f`, `redis-server --daemonize yes`).
 
-The hold has to stay as long as the daemon may come back to its port: to reload, or to fork another worker.
+The hold has to stay until the daemon has its port, and as long as it may come back to it: to reload, or to fork another
+worker.
 """
 
 import os
 import select
+import time
 
 from anyport import _streams
 from anyport._linux import proc, signal
@@ -16,14 +18,13 @@ if TYPE_CHECKING:
 
     Numbers = Sequence[tuple[str, int]]
 
+_PATIENCE = 30.0  # seconds in which what is left of the tree may begin to listen
+_LOOK = 0.1  # seconds between two looks until then
 
-def has_port(numbers: "Numbers", pids: "Iterable[int]", ours: "set[int]") -> "set[int]":
-    """Those of these processes that have one of the ports."""
-    try:
-        owners = proc.socket_owners(_inodes(numbers, ours), pids)
-    except OSError:  # netlink is refused in some sandboxes
-        return set()
-    return {pid for each in owners.values() for pid, _ in each}
+
+def with_port(numbers: "Numbers", pids: "Iterable[int]", ours: "set[int]") -> "set[int]":
+    """Those of these processes that have a socket on one of the ports."""
+    return {pid for each in proc.socket_owners(_inodes(numbers, ours), pids).values() for pid, _ in each}
 
 
 def stay_behind(numbers: "Numbers", pids: "set[int]", ours: "set[int]", keep: "set[int]") -> None:
@@ -38,18 +39,32 @@ def stay_behind(numbers: "Numbers", pids: "set[int]", ours: "set[int]", keep: "s
 
 
 def stay(numbers: "Numbers", pids: "set[int]", ours: "set[int]") -> None:
-    """Wait until no process has a socket on these ports that one of `pids` had or made."""
+    """Wait until no process has a socket on these ports that one of `pids`, or a descendant of theirs, had or made.
+
+    As long as none has had one, wait for that, but not longer than half a minute.  `ours` are the hold's own inodes.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # from here on we end like any other process
     inodes = set[int]()
+    limit = time.monotonic() + _PATIENCE
     while True:
+        pids |= {child for pid in pids for child in proc.descendants(pid)}
         owners = proc.socket_owners(_inodes(numbers, ours))
+        had = bool(inodes)
         inodes = {inode for inode, each in owners.items() if inode in inodes or any(pid in pids for pid, _ in each)}
-        pids = {pid for inode in inodes for pid, _ in owners[inode]}
-        if not pids:
+        if inodes:
+            pids = {pid for inode in inodes for pid, _ in owners[inode]}
+            _wait_for_an_end(pids)
+        elif had or time.monotonic() > limit or not any(map(_is_alive, pids)):
             return
-        _wait_for_an_end(pids)
+        else:
+            time.sleep(_LOOK)
+
+
+def _is_alive(pid: int) -> bool:
+    found = proc.stat(pid)
+    return found is not None and found.state != "Z"
 
 
 def _wait_for_an_end(pids: "Iterable[int]") -> None:
@@ -70,4 +85,7 @@ def _wait_for_an_end(pids: "Iterable[int]") -> None:
 
 
 def _inodes(numbers: "Numbers", ours: "set[int]") -> "set[int]":
-    return {row.inode for number in numbers for row in servers(*number)} - ours
+    try:
+        return {row.inode for number in numbers for row in servers(*number)} - ours
+    except OSError:  # netlink is refused in some sandboxes: then nothing is seen, and the hold ends
+        return set()

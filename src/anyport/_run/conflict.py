@@ -4,11 +4,11 @@ A port conflict is the only reason to start a program again, and an exit status 
 
 - it never had one of its ports, failed, and was not killed; and
 - somebody else has the port: another port, and a restart; or
-- after *shared* nobody has, and just before it ended a socket was closed that had been neither bound nor connected: it
-  tried to bind, and our own hold refused it, for it sets no SO_REUSEADDR.  Then the same port, *released*.
+- after *shared* nobody has, and right before it ended a socket was closed that had been neither bound nor connected, as
+  after a bind that was refused: by our own hold, for it sets no SO_REUSEADDR.  Then the same port, *released*, once.
 
-A program that fails for another reason closes no such socket.  (The kernel does not say whose it was, not even which
-user's: a program of anybody that fails to bind at that very moment looks the same.  It costs one more start.)
+That trace is no proof.  A connect without a route leaves the same, and so does a look whether there is IPv6; and the
+kernel does not say whose socket it was, not even which user's.  Mistaken for a refused bind it costs one more start.
 """
 
 import time
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anyport._linux.sock_diag import Row
 
 PASS_ON, ANOTHER_PORT, RELEASE = "pass on", "another port", "release"
-_RECENT = 1.0  # seconds before the end of the program
+_RECENT = 0.1  # seconds before the end of the program: what fails to bind ends, as a rule, at once
 _PATIENCE = 1.0  # seconds in which the kernel must have told of all that was closed
 
 
@@ -43,6 +43,11 @@ class Attempts:
             self._closings += map(Closings, protocols)
         except OSError:  # netlink is refused in some sandboxes: then there is no such evidence
             self.close()
+
+    @property
+    def descriptors(self) -> "list[int]":
+        """Readable when there is something to take note of."""
+        return [each.fileno() for each in self._closings]
 
     def note(self) -> None:
         """Take note of what was closed until now."""

@@ -34,7 +34,7 @@ class Report:
     ) -> None:  # fmt: skip
         self._tell = tell
         self._write = write
-        self._pipe = pipe
+        self.pipe = pipe
         self._port_file = port_file
         self._verbose = verbose
         self._content = ""
@@ -58,7 +58,7 @@ class Report:
             write_whole(self._port_file, self._content)
         if self._verbose:
             self._tell("note", f"the program listens on {', '.join(map(str, self._ports))}", "")
-        reached = self._send("ready", content=self._content) or self._pipe is None
+        reached = self._send("ready", content=self._content) or self.pipe is None
         self.close()
         return reached
 
@@ -70,19 +70,19 @@ class Report:
         self._send("ended", status=status)
 
     def close(self) -> None:
-        if self._pipe is not None:
-            os.close(self._pipe)
-            self._pipe = None
+        if self.pipe is not None:
+            os.close(self.pipe)
+            self.pipe = None
 
     def _send(self, event: str, **facts: object) -> bool:
-        if self._pipe is None:
+        if self.pipe is None:
             return False
         from json import dumps
 
         data = dumps({"event": event, **facts}).encode() + b"\n"
         try:
             while data:
-                data = data[os.write(self._pipe, data) :]
+                data = data[os.write(self.pipe, data) :]
         except BrokenPipeError:
             return False
         return True
@@ -99,10 +99,8 @@ def events(pipe: int) -> "Iterator[dict[str, Any]]":
 
 
 def pack_error(error: AnyportError) -> "dict[str, object]":
-    """An error as what JSON can carry; a fact that it can't is left out."""
-    facts: dict[str, object] = {name: value for name, value in vars(error).items() if isinstance(value, (int, str))}
-    if isinstance(error, errors.NoUnusedPort):
-        facts["refusals"] = error.refusals
+    """An error as what JSON can carry."""
+    facts = {name: getattr(error, name) for name in error.facts}
     return {"error": type(error).__name__, "message": str(error), "facts": facts}
 
 
@@ -139,15 +137,14 @@ def remove(path: str) -> None:
 
 def write_whole(path: str, content: str) -> None:
     """Write a file so that whoever looks sees all of it or nothing: under another name, then renamed."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            os.write(fd, content.encode())
-        finally:
-            os.close(fd)
+        with open(temporary, "x", encoding="ascii") as file:
+            file.write(content)
         os.rename(temporary, path)
     except OSError as error:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
         raise AnyportError(
             f"the port file {path} can't be written: {error.strerror} (errno {error.errno})",
             hint="the program was stopped: nobody would have learned its port",

@@ -6,11 +6,12 @@ from anyport._answer import answer
 from anyport._linux import prctl, proc
 from anyport._messages import some
 from anyport._run import after, conflict
+from anyport._run.activation import caller_environment
 from anyport._run.handover import HandOver
 from anyport._run.plan import AUTO, RELEASED, SHARED
 from anyport._run.readiness import strangers
 from anyport._run.signals import Signals
-from anyport._run.spawn import Child, caller_environment
+from anyport._run.spawn import Child
 from anyport._run.watch import Watch, end_descendants
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ class Runner:
     """One run, with all its starts.
 
     `caller` is a descriptor that is readable when the process has ended that the program must not outlive (or None),
-    `closed` are the standard streams that the caller had closed, and `alone` says that no shell watches this process.
+    `closed` are the standard streams that the caller had closed, and `alone` says that nobody waits for our end.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Runner:
         self._caller = caller
         self._closed = closed
         self._alone = alone
+        self._stops = report.pipe is None  # with the program, for a shell to see; who reads reports is none
 
     def run(self) -> int:
         """Start the program, and again as long as it loses its port; its exit status, negative for a signal.
@@ -53,7 +55,7 @@ class Runner:
                 if next_step != conflict.PASS_ON:
                     self._say_why(status, held, next_step, left)
                 if not left or next_step == conflict.PASS_ON:
-                    self._leave_behind(held)
+                    self._leave_behind(held, status)
                     return status
                 if next_step == conflict.RELEASE:
                     how = RELEASED
@@ -79,9 +81,9 @@ class Runner:
         try:
             watch = Watch(child.start(self._signals.before, held.forked), held, self._plan, self._report)
             self._report.started(watch.pid, held.ports, how)
-            status = watch.until_end(self._signals, attempts, caller=self._caller, alone=self._alone)
+            status = watch.until_end(self._signals, attempts, caller=self._caller, stops=self._stops)
             watch.look()  # a daemon that it left behind may be ready
-            if not status and self._alone and self._plan.is_awaited and not watch.is_to_end:
+            if not status and self._plan.is_awaited and not (watch.is_to_end or watch.failure):
                 watch.wait_for_daemon(self._signals)
             if watch.failure:
                 end_descendants()
@@ -110,11 +112,13 @@ class Runner:
         text = f"the program ended with status {status} and without {some(held.ports)}: {why}"
         self._report.tell("note", f"{text}; {what if left else 'no retry is left'}", "")
 
-    def _leave_behind(self, held: HandOver) -> None:
-        """A daemon that has the port keeps the hold: here if nobody waits for us, else in another process."""
+    def _leave_behind(self, held: HandOver, status: int) -> None:
+        """A daemon keeps the hold: here if nobody waits for our end, else in another process."""
         if not held.descriptors:
             return
-        pids = after.has_port(held.numbers, proc.descendants(os.getpid()), held.inodes)
+        pids = set(proc.descendants(os.getpid()))
+        if status:  # no daemon was started as it should be; but one may be there
+            pids = after.with_port(held.numbers, pids, held.inodes)
         if pids and self._alone:
             after.stay(held.numbers, pids, held.inodes)
         elif pids:

@@ -4,7 +4,7 @@ import errno
 import os
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-from anyport._linux import prctl, proc, signal
+from anyport._linux import prctl, signal
 from anyport._run import activation
 from anyport.errors import AnyportError, InvalidSelection, ProgramNotExecutable, ProgramNotFound, ResourceLimit
 
@@ -52,17 +52,6 @@ def cannot_start(file: str, error: OSError) -> AnyportError:
     else:
         text, hint = f"{os.strerror(error.errno or 0)} (errno {error.errno})", "check the file and its arguments"
     return ProgramNotExecutable(f"{file} can't be started: {text}", hint=hint, errno=error.errno or errno.EACCES)
-
-
-def caller_environment() -> "dict[str, str]":
-    """Our environment as the caller gave it: where there is no locale, Python sets LC_CTYPE for itself (PEP 538)."""
-    env = dict(os.environ)
-    try:
-        if "LC_CTYPE" in env and b"\0LC_CTYPE=" not in b"\0" + proc.environ(os.getpid()):
-            del env["LC_CTYPE"]
-    except OSError:  # no /proc
-        return env
-    return env
 
 
 class Child:

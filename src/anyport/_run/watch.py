@@ -8,7 +8,7 @@ from anyport._clock import pauses
 from anyport._linux import proc, signal
 from anyport._messages import some
 from anyport._run import signals
-from anyport._run.readiness import Readiness, bound_instead
+from anyport._run.readiness import Readiness, bound_instead, unseen
 from anyport.errors import AnyportError, NotReady
 
 TYPE_CHECKING = False
@@ -36,38 +36,52 @@ class Watch:
         self.readiness = Readiness(held.numbers)
         self.failure: AnyportError | None = None
         self.is_to_end = False
-        self._ports = held.ports
+        self._held = held
         self._plan = plan
         self._report = report
         now = time.monotonic()
         self._pause, self._next_look = _FIRST, now + _FIRST
         self._limit = _NEVER if plan.limit is None else now + plan.limit
         self._kill_at = _NEVER
+        self._is_blind = self._has_ended = False
 
     def until_end(
-        self, sent: "signals.Signals", attempts: "Attempts | None", *, caller: "int | None", alone: bool
+        self, sent: "signals.Signals", attempts: "Attempts | None", *, caller: "int | None", stops: bool
     ) -> int:
         """Wait for the end.
 
-        `attempts` are to be noted at each look, `caller` is a descriptor that is readable when the program has to end,
-        and `alone` says that no shell watches us: when the program is stopped, we are not.
+        `attempts` are to be noted, `caller` is a descriptor that is readable when the program has to end, and `stops`
+        says that a shell watches us: when the program is stopped, we are to stop too.
         """
-        poll = select.poll()
-        poll.register(sent.fd, select.POLLIN)
-        if caller is not None:
-            poll.register(caller, select.POLLIN)
         while True:
-            came = [fd for fd, _ in poll.poll(self._milliseconds())]
+            is_alone = self._wait(sent, attempts, caller)
             self.is_to_end |= sent.pass_on(self.pid)
-            if (status := self._reap(sent, alone=alone)) is not None:
+            if (status := self._reap(sent, stops=stops)) is not None:
+                self._has_ended = True
                 return status
-            if caller in came:
-                poll.unregister(caller)
+            if is_alone:
                 self._stop()
             if time.monotonic() >= self._kill_at:
                 signals.send(self.pid, signal.SIGKILL)
                 self._kill_at = _NEVER
-            self._look_in_time(attempts)
+            self._look_in_time()
+
+    def _wait(self, sent: "signals.Signals", attempts: "Attempts | None", caller: "int | None") -> bool:
+        """Wait for whatever comes first; whether that is the end of our caller, or of whoever waits for us."""
+        poll = select.poll()
+        poll.register(sent.fd, select.POLLIN)
+        if attempts and self.readiness.has_begun:
+            attempts.close()
+        for fd in attempts.descriptors if attempts else ():
+            poll.register(fd, select.POLLIN)
+        watched = {caller: select.POLLIN, self._report.pipe: 0} if self._kill_at == _NEVER else {}
+        for each, mask in watched.items():
+            if each is not None:
+                poll.register(each, mask)  # 0: nothing but an error, which is that nobody reads the pipe any more
+        came = [fd for fd, _ in poll.poll(self._milliseconds())]
+        if attempts:
+            attempts.note()
+        return any(fd in watched for fd in came)
 
     def look(self) -> None:
         """Look whether the program is ready, and tell it; if that can't be done, stop the program."""
@@ -89,9 +103,9 @@ class Watch:
             if self.readiness.is_complete or self.failure or not proc.descendants(os.getpid()):
                 return
             if sent.pass_on(None):
-                end_descendants()
+                self._stop()
                 return
-        self.failure = self._too_late()
+        self.fail(self._too_late())
 
     def fail(self, failure: AnyportError) -> None:
         """Stop the program for this reason."""
@@ -99,18 +113,16 @@ class Watch:
         self._stop()
 
     def _is_looking(self) -> bool:
-        return not self.readiness.is_complete and self._kill_at == _NEVER
+        return not (self.readiness.is_complete or self._is_blind) and self._kill_at == _NEVER
 
     def _milliseconds(self) -> "float | None":
         times = [self._kill_at, *((self._next_look, self._limit) if self._is_looking() else ())]
         return None if min(times) == _NEVER else max(0.0, min(times) - time.monotonic()) * 1000
 
-    def _look_in_time(self, attempts: "Attempts | None") -> None:
+    def _look_in_time(self) -> None:
         if not self._is_looking() or time.monotonic() < self._next_look:
             return
         before = time.thread_time()  # not the clock's: what others do to us meanwhile must not make us wait longer
-        if attempts:
-            attempts.note()
         self.look()
         now, cost = time.monotonic(), time.thread_time() - before
         self._pause = min(self._pause * 2, _AWAITED if self._plan.is_awaited else _UNAWAITED)
@@ -118,7 +130,7 @@ class Watch:
         if now >= self._limit and self._is_looking():
             self.fail(self._too_late())
 
-    def _reap(self, sent: "signals.Signals", *, alone: bool) -> "int | None":
+    def _reap(self, sent: "signals.Signals", *, stops: bool) -> "int | None":
         """Take note of children that ended or stopped; the program's status if it ended."""
         ended, is_to_continue = None, False
         while True:
@@ -131,32 +143,37 @@ class Watch:
                     signals.continue_program(self.pid)
                 return ended
             if pid == self.pid and os.WIFSTOPPED(status):
-                is_to_continue = not alone and sent.stop_too(pid, os.WSTOPSIG(status))
+                is_to_continue = stops and sent.stop_too(pid, os.WSTOPSIG(status))
             elif pid == self.pid:
                 ended = os.waitstatus_to_exitcode(status)
 
     def _stop(self) -> None:
-        """End the program, at first by asking."""
-        if self._kill_at == _NEVER:
+        """End the program, at first by asking; what it left, if it has ended itself."""
+        if self._has_ended:
+            end_descendants()
+        elif self._kill_at == _NEVER:
             self.is_to_end = True
             self._kill_at = time.monotonic() + _GRACE
             signals.send(self.pid, signal.SIGTERM)
             signals.continue_program(self.pid)
 
     def _too_late(self) -> NotReady:
-        instead = bound_instead()
-        what = f"it listens on {', '.join(instead)}" if instead else "it listens on no port at all"
+        ports, limit = some(self._held.ports), f"{self._plan.limit:g} s"
+        message = f"the program was stopped: not listening on {ports} within {limit}; "
         hint = "--ready-timeout 2m gives it more time"
-        if instead:
+        if hidden := unseen(self._held.numbers):
+            message += f"who listens on {', '.join(hidden)} can't be seen, so it may be the program"
+            hint = "a program that hides itself (PR_SET_DUMPABLE, set-uid) can be seen by root; or do not wait for it"
+        elif instead := bound_instead():
+            message += f"it listens on {', '.join(instead)}"
             hint = "give it the number as an argument: {port} stands for it"
-        return NotReady(
-            f"the program was stopped: not listening on {some(self._ports)} within {self._plan.limit:g} s; {what}",
-            hint=hint,
-        )
+        else:
+            message += "it listens on no port at all"
+        return NotReady(message, hint=hint)
 
     def _be_blind(self, error: OSError) -> None:
         """The socket table can't be seen: that matters only if somebody waits for what it would show."""
-        self._next_look = _NEVER
+        self._is_blind = True
         if self._plan.is_awaited:
             why = AnyportError(
                 f"whether the program listens can't be seen: {error.strerror or error} (netlink, sock_diag)",
