@@ -46,9 +46,9 @@ with socket.socket() as sock:
     try:
         sock.bind(("", int(sys.argv[1])))
         sock.listen()
-        print("taken")
+        print(f"with {sys.argv[2]}:" if sys.argv[2:] else "with no option:", "taken")
     except OSError as error:
-        print(error)
+        print(f"with {sys.argv[2]}:" if sys.argv[2:] else "with no option:", error)
 PYTHON
 }
 

@@ -173,6 +173,7 @@ def test_detach_as_json(server: list[str]) -> None:
     for pid in runners():
         os.kill(pid, signal.SIGTERM)
     assert facts["labels"] == {"web": facts["port"]}
+    assert facts["pid"] > 1
 
 
 @pytest.mark.parametrize(
@@ -240,6 +241,7 @@ def test_detach_waits_for_a_daemon(tmp_path: Path) -> None:
         ([], 125, "there is no command to run"),
         (["--"], 125, "there is no command to run"),
         (["--", ""], 125, "the command is an empty text"),
+        (["8080", "--", "true"], 127, "8080 can't be started"),
         (["--", "no-such-program"], 127, "no-such-program can't be started: it is not in PATH"),
         (["--", "./no-such-file"], 127, "./no-such-file can't be started: there is no such file"),
         (["--", "/etc"], 126, "/etc can't be started: it is a directory"),
@@ -286,6 +288,17 @@ def test_a_label_that_nobody_may_see_is_a_warning() -> None:
         "anyport: warning: no argument has {web}; whether the program reads WEB_PORT can't be seen\n"
     )
     assert run("--as", "web", "--", "sh", "-c", ": $WEB_PORT").stderr == ""
+
+
+def test_a_port_that_can_not_be_named_is_a_warning() -> None:
+    """But in a row: there the program counts on from the first."""
+    assert "can be told the first of 2 ports only\nhint: give each a label" in run("-n", "2", "--", "true").stderr
+    assert run("-n", "2", "--contiguous", "--", "true").stderr == ""
+
+
+def test_verbose_says_that_the_program_never_listened() -> None:
+    """When it ended well, so that nothing else is said."""
+    assert "the program ended with status 0 and never listened on " in run("-v", "--", "true").stderr
 
 
 def test_no_unused_port_is_the_runners_own_failure() -> None:

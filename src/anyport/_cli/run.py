@@ -69,6 +69,10 @@ class Command:
             output.tell(
                 "warning", f"no argument has {{{label}}}; whether the program reads {variable(label)} can't be seen", ""
             )  # fmt: skip
+        selection = self.plan.selection
+        if selection.count > 1 and not (selection.labels or selection.contiguous):
+            text = f"the program can be told the first of {selection.count} ports only"
+            output.tell("warning", text, "give each a label: --as web --as db, for {web} and {db}")
         closed = _streams.fill()
         if self.plan.port_file is not None:
             remove(self.plan.port_file)  # of an earlier run: whoever waits for it would believe it
@@ -79,8 +83,8 @@ class Command:
     def _report(self, pipe: "int | None") -> Report:
         return Report(output.tell, pipe=pipe, write=self._written, port_file=self.plan.port_file, verbose=self.verbose)
 
-    def _written(self, found: "Answer", labels: "tuple[str, ...]") -> str:
-        return output.written(found, labels, json=self.json)
+    def _written(self, found: "Answer", labels: "tuple[str, ...]", pid: int) -> str:
+        return output.written(found, labels, json=self.json, pid=pid)
 
     def _run(self, report: Report, closed: "Sequence[int]", *, caller: int = 0, alone: bool = False) -> int:
         from anyport._caller import process

@@ -31,6 +31,7 @@ class Background:
     def __init__(self, run: "Callable[[int], int]", log: str) -> None:
         """Start it: `run` gets the descriptor to report to, and returns the program's status."""
         self._pipe, report = os.pipe()
+        self._log = log
         self.ports: list[int] = []
         try:
             self._pid = os.fork()
@@ -56,25 +57,26 @@ class Background:
                 raise unpack_error(event)
             else:
                 status = event["status"]
-        raise ended_early(self.ports, status)
+        where = f"its output is in {self._log}"
+        if self._log == os.devnull:
+            where = "start it with --log FILE, or without --detach, to see why"
+        raise ended_early(self.ports, status, where)
 
     def stop(self) -> None:
         """Have the runner stop the program: its port can't be told to anybody."""
         os.kill(self._pid, signal.SIGTERM)
 
 
-def ended_early(ports: "list[int]", status: "int | None") -> NotReady:
+def ended_early(ports: "list[int]", status: "int | None", hint: str = "its output says why") -> NotReady:
     """The error for a program that ended and never had its port."""
     from anyport._messages import some
 
     if status is None:
         return NotReady("the runner of the program was killed", hint="the system's log may say why (out of memory?)")
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    return NotReady(
-        f"the program {how} before it listened on {some(ports)}",
-        hint="its output says why: --log FILE keeps it, if it is not shown",
-        status=status,
-    )
+    if status == 0:
+        hint = "it may have left its work to another process that was there already (ssh to a ControlMaster, docker)"
+    return NotReady(f"the program {how} before it listened on {some(ports)}", hint=hint, status=status)
 
 
 def _run(run: "Callable[[int], int]", report: int, log: str) -> "NoReturn":

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from anyport._messages import Tell
     from anyport._refusal import Refusal
 
-    Write = Callable[[Answer, tuple[str, ...]], str]
+    Write = Callable[[Answer, tuple[str, ...], int], str]
 
 
 class Report:
     """Tells by `tell`, or over the pipe, if there is one, until the program is ready: nobody reads it afterwards.
 
-    The port file, if there is to be one, gets what `write` makes of the answer.
+    The port file, if there is to be one, gets what `write` makes of the answer, its labels and the program's pid.
     """
 
     def __init__(
@@ -37,30 +37,38 @@ class Report:
         self.pipe = pipe
         self._port_file = port_file
         self._verbose = verbose
-        self._content = ""
+        self._answer: tuple[Answer, tuple[str, ...]] | None = None
         self._ports: Sequence[int] = ()
+        self._pid = 0
 
     def found(self, answer: "Answer", labels: "tuple[str, ...]") -> None:
         """These will be the ports."""
-        self._content = self._write(answer, labels) if self._write else ""
+        self._answer = answer, labels
 
     def tell(self, kind: str, message: str, hint: str) -> None:
         if not self._send("told", kind=kind, message=message, hint=hint):
             self._tell(kind, message, hint)
 
     def started(self, pid: int, ports: "Sequence[int]", hand_over: str) -> None:
-        self._ports = ports
+        self._ports, self._pid = ports, pid
         self._send("started", pid=pid, ports=list(ports), hand_over=hand_over)
 
     def ready(self) -> bool:
         """Say that the program has its ports; False if the one who waits for that is gone."""
+        content = self._write(*self._answer, self._pid) if self._write and self._answer else ""
         if self._port_file is not None:
-            write_whole(self._port_file, self._content)
+            write_whole(self._port_file, content)
         if self._verbose:
             self._tell("note", f"the program listens on {', '.join(map(str, self._ports))}", "")
-        reached = self._send("ready", content=self._content) or self.pipe is None
+        reached = self._send("ready", content=content) or self.pipe is None
         self.close()
         return reached
+
+    def never_ready(self, status: int) -> None:
+        """The program ended well, and never had its ports: worth a word to whoever waits for one."""
+        if self._verbose:
+            ports = ", ".join(map(str, self._ports))
+            self._tell("note", f"the program ended with status {status} and never listened on {ports}", "")
 
     def failed(self, error: AnyportError) -> bool:
         """Whether somebody was told."""

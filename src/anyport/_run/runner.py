@@ -88,6 +88,8 @@ class Runner:
             if watch.failure:
                 end_descendants()
                 raise watch.failure
+            if not (status or watch.readiness.is_complete):
+                self._report.never_ready(status)
             return status, self._verdict(status, watch, held, attempts)
         finally:
             if attempts:

@@ -34,7 +34,10 @@ def find_program(name: str, path: str) -> str:
             blocked = file
     if not blocked:
         where = "there is no such file" if "/" in name else "it is not in PATH"
-        raise ProgramNotFound(f"{name} can't be started: {where}", hint="check its name", errno=errno.ENOENT)
+        hint = (
+            f"--port {name} asks for that number; the command comes behind it" if name.isdecimal() else "check its name"
+        )
+        raise ProgramNotFound(f"{name} can't be started: {where}", hint=hint, errno=errno.ENOENT)
     raise cannot_start(blocked, IsADirectoryError(errno.EISDIR, "") if os.path.isdir(blocked) else PermissionError())
 
 

@@ -160,7 +160,7 @@ class Watch:
     def _too_late(self) -> NotReady:
         ports, limit = some(self._held.ports), f"{self._plan.limit:g} s"
         message = f"the program was stopped: not listening on {ports} within {limit}; "
-        hint = "--ready-timeout 2m gives it more time"
+        hint = "a longer time-out (--ready-timeout 2m) gives it more time"
         if hidden := unseen(self._held.numbers):
             message += f"who listens on {', '.join(hidden)} can't be seen, so it may be the program"
             hint = "a program that hides itself (PR_SET_DUMPABLE, set-uid) can be seen by root; or do not wait for it"
