@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anyport._linux.sock_diag import Row
 
 PASS_ON, ANOTHER_PORT, RELEASE = "pass on", "another port", "release"
-_RECENT = 0.1  # seconds before the end of the program: what fails to bind ends, as a rule, at once
+_RECENT = 0.5  # seconds before the end of the program: what fails to bind ends, as a rule, at once
 _PATIENCE = 1.0  # seconds in which the kernel must have told of all that was closed
 
 
