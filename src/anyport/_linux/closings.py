@@ -20,6 +20,7 @@ _GROUPS = {  # bit N - 1 for group N
     "tcp": 1 << SKNLGRP_INET_TCP_DESTROY - 1 | 1 << SKNLGRP_INET6_TCP_DESTROY - 1,
     "udp": 1 << SKNLGRP_INET_UDP_DESTROY - 1 | 1 << SKNLGRP_INET6_UDP_DESTROY - 1,
 }
+_OVERTAKEN = 0.03  # seconds
 _SPORT_AT, _DPORT_AT = 20, 22  # in the message: behind the nlmsghdr and four bytes
 
 
@@ -56,13 +57,17 @@ class Closings:
         """What was closed since the last call of either, and before this one.
 
         The kernel tells it from a queue for each processor, which takes a while on a busy machine.  So we close a
-        socket ourselves on each, and wait until that is told, at most so many seconds.
+        socket ourselves on each, and wait until that is told, at most so many seconds; and if there was nothing else, a
+        little longer, for two that work off one queue may overtake each other.
         """
         mine = _close_one_everywhere(self._protocol)
         rows = self.read()
         end = time.monotonic() + seconds
         while mine - {row.cookie for row in rows} and (left := end - time.monotonic()) > 0:
             select([self._sock], (), (), left)
+            rows += self.read()
+        if mine >= {row.cookie for row in rows}:
+            select([self._sock], (), (), _OVERTAKEN)
             rows += self.read()
         return [row for row in rows if row.cookie not in mine]
 
