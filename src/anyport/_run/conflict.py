@@ -11,6 +11,7 @@ That trace is no proof.  A connect without a route leaves the same, and so does 
 kernel does not say whose socket it was, not even which user's.  Mistaken for a refused bind it costs one more start.
 """
 
+import os
 import time
 
 from anyport._linux.closings import Closings
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from anyport._linux.sock_diag import Row
 
 PASS_ON, ANOTHER_PORT, RELEASE = "pass on", "another port", "release"
-_RECENT = 0.5  # seconds before the end of the program: what fails to bind ends, as a rule, at once
+_RECENT = 0.25  # seconds before its end in which a program that fails to bind closes its socket, on an idle processor
 _PATIENCE = 1.0  # seconds in which the kernel must have told of all that was closed
 
 
@@ -37,7 +38,7 @@ class Attempts:
     """Watches for sockets that are closed without ever having been bound or connected, as after a refused bind."""
 
     def __init__(self, protocols: "Iterable[str]") -> None:
-        self._seen = -_RECENT
+        self._seen = -_PATIENCE * 3600
         self._closings: list[Closings] = []
         try:
             self._closings += map(Closings, protocols)
@@ -56,9 +57,12 @@ class Attempts:
 
     def was_just_made(self) -> bool:
         """Whether there was one just now; for when the program has ended."""
+        age = time.monotonic() - self._seen
         if any(_is_attempt(row) for each in self._closings for row in each.read_all(_PATIENCE)):
             return True
-        return time.monotonic() - self._seen < _RECENT
+        # Where twenty share a processor, all of this takes twenty times as long.
+        share = os.getloadavg()[0] / (os.cpu_count() or 1)
+        return age < _RECENT * max(1.0, share)
 
     def close(self) -> None:
         while self._closings:
