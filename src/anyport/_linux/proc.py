@@ -10,13 +10,14 @@ PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "forked but didn't exec"
 
 
 class Stat:
-    """What proc_pid_stat(5) says of a process: its state as a letter, its parent, whether it has called exec itself."""
+    """What proc_pid_stat(5) says of a process: state (a letter), parent, session, whether it has called exec itself."""
 
-    __slots__ = ("has_execed", "parent", "state")
+    __slots__ = ("has_execed", "parent", "session", "state")
 
-    def __init__(self, state: str, parent: int, flags: int) -> None:
+    def __init__(self, state: str, parent: int, session: int, flags: int) -> None:
         self.state = state
         self.parent = parent
+        self.session = session
         self.has_execed = not flags & PF_FORKNOEXEC
 
 
@@ -33,7 +34,7 @@ def parse_stat(text: bytes) -> "Stat | None":
     """The name, in the second field, may hold spaces and parentheses; None for what is no such line."""
     words = text[text.rfind(b")") + 1 :].split()
     try:
-        return Stat(words[0].decode("ascii"), int(words[1]), int(words[6]))
+        return Stat(words[0].decode("ascii"), int(words[1]), int(words[3]), int(words[6]))
     except (IndexError, ValueError):
         return None
 
@@ -71,6 +72,11 @@ def _children_by_stat() -> "Callable[[int], list[int]]":
         if found := stat(pid):
             by_parent.setdefault(found.parent, []).append(pid)
     return lambda pid: by_parent.get(pid, [])
+
+
+def in_sessions(leaders: "set[int]") -> "set[int]":
+    """The processes of the sessions that these made, whether they still live or not."""
+    return {pid for pid in _pids() if (found := stat(pid)) and found.session in leaders}
 
 
 def socket_inodes(pid: int) -> "set[int]":

@@ -49,14 +49,16 @@ def stay(numbers: "Numbers", pids: "set[int]", ours: "set[int]") -> None:
     inodes = set[int]()
     limit = time.monotonic() + _PATIENCE
     while True:
-        pids |= {child for pid in pids for child in proc.descendants(pid)}
+        was_alive = any(map(_is_alive, pids))  # before the look for others, which one of these may just be starting
+        # A daemon forks twice: then its parent, which we know, has made the session, and is gone.
+        pids |= {child for pid in pids for child in proc.descendants(pid)} | proc.in_sessions(pids)
         owners = proc.socket_owners(_inodes(numbers, ours))
         had = bool(inodes)
         inodes = {inode for inode, each in owners.items() if inode in inodes or any(pid in pids for pid, _ in each)}
         if inodes:
             pids = {pid for inode in inodes for pid, _ in owners[inode]}
             _wait_for_an_end(pids)
-        elif had or time.monotonic() > limit or not any(map(_is_alive, pids)):
+        elif had or time.monotonic() > limit or not (was_alive or any(map(_is_alive, pids))):
             return
         else:
             time.sleep(_LOOK)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from anyport._run.report import Report
 
 _GRACE = 10.0  # seconds that a program may take to end after SIGTERM
-_FIRST, _AWAITED, _UNAWAITED = 0.001, 0.003, 0.25  # seconds between two looks: the first pause, and the longest
-_SHARE = 25  # a pause is at least so many times as long as the look before it: 4 % of a processor at most
+_FIRST, _AWAITED, _UNAWAITED = 0.001, 0.0015, 0.25  # seconds between two looks: the first pause, and the longest
+_SHARE = 10  # a pause is at least so many times as long as what the look before it cost
 _NEVER = float("inf")
 
 
