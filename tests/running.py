@@ -87,3 +87,12 @@ def end(process: "subprocess.Popen[str]", status: int = 0) -> str:
 def is_in_use(port: int) -> bool:
     """Whether a process has a TCP socket on this port; what is left in TIME_WAIT does not count."""
     return any(row.inode for row in sock_diag.sockets("tcp", port))
+
+
+def assert_refused(done: "subprocess.CompletedProcess[str]", status: int, message: str) -> None:
+    """Nothing but one line that says so, and one with a way out."""
+    assert (done.returncode, done.stdout) == (status, "")
+    first, second = done.stderr.splitlines()
+    assert first.startswith("anyport: ")
+    assert message in first
+    assert second.startswith("hint: ")

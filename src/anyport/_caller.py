@@ -14,8 +14,8 @@ _TRIES = 5
 _HINT = "name the process with --while PID, or a time with --for 10m"
 
 
-def caller() -> "tuple[int, int]":
-    """The caller's pid, and a descriptor that is readable when it has ended (pidfd_open(2)); AnyportError if unseen."""
+def caller() -> int:
+    """A descriptor that is readable when the caller has ended (pidfd_open(2)); AnyportError if that is unseen."""
     for _ in range(_TRIES):
         pid = _nearest_execed(os.getppid())
         if pid is None:  # a parent ended meanwhile, and we have another one now
@@ -24,7 +24,7 @@ def caller() -> "tuple[int, int]":
             break
         fd = _open(pid)
         if fd is not None and _nearest_execed(os.getppid()) == pid:  # the number was not used again in between
-            return pid, fd
+            return fd
         if fd is not None:
             os.close(fd)
     raise AnyportError("the process that called can't be seen: it has ended, or /proc does not show it", hint=_HINT)

@@ -32,7 +32,22 @@ class BornOfFunction(type):
         return super().__call__(*args, **kwargs)
 
 
-class Hold(metaclass=BornOfFunction):
+class _Releasable(metaclass=BornOfFunction):
+    """Something that the end of a `with` block releases."""
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        self.release()
+
+
+class Hold(_Releasable):
     """A port held by sockets that are bound and don't listen; made by `anyport.hold`, ended by `release`.
 
     It is no server: a client that connects is refused until a program listens (a UDP hold swallows datagrams).  It
@@ -152,14 +167,6 @@ class Hold(metaclass=BornOfFunction):
         while self._sockets:
             self._sockets.pop().close()
 
-    def __enter__(self) -> "Self":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        self.release()
-
     def __del__(self) -> None:
         if getattr(self, "_sockets", None):
             if not sys.is_finalizing():
@@ -171,7 +178,7 @@ class Hold(metaclass=BornOfFunction):
         return f"<Hold of port {self.port}{'' if self._sockets else ', released'}>"
 
 
-class Holds(metaclass=BornOfFunction):
+class Holds(_Releasable):
     """Several holds, in the order of their labels; made by `anyport.hold_many`, ended together by `release`."""
 
     def __init__(self, holds: "Iterable[Hold]") -> None:
@@ -195,14 +202,6 @@ class Holds(metaclass=BornOfFunction):
 
     def __len__(self) -> int:
         return len(self._holds)
-
-    def __enter__(self) -> "Self":
-        return self
-
-    def __exit__(
-        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
-    ) -> None:
-        self.release()
 
     def __repr__(self) -> str:
         return f"<Holds of ports {', '.join(map(str, self.ports))}>"

@@ -65,7 +65,7 @@ def _hold(
     from_parent: int, to_parent: int, sockets: "set[int]", ends: "Sequence[int]", until: "float | None"
 ) -> "NoReturn":
     try:
-        _ignore_nothing()
+        signal.be_usual()
         _take_name()
         _streams.leave({from_parent, to_parent, *sockets, *ends})
         os.write(to_parent, b"1")
@@ -75,13 +75,6 @@ def _hold(
             _wait(ends, until)
     finally:
         os._exit(0)
-
-
-def _ignore_nothing() -> None:
-    """Undo what a shell has a background job ignore, and Python every program."""
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _take_name() -> None:

@@ -8,9 +8,8 @@ from contextlib import suppress
 
 from anyport._find import warn
 from anyport._hold import BornOfFunction
-from anyport._run.detach import ended_early
 from anyport._run.plan import AUTO, READY_TIMEOUT, RETRIES, Plan
-from anyport._run.report import events, unpack_error
+from anyport._run.report import Reader
 from anyport._run.template import Template
 from anyport._selection import Selection
 from anyport.errors import InvalidSelection
@@ -202,23 +201,11 @@ def _each(value: "Any") -> "Iterable[object]":  # noqa: ANN401 - whatever the ca
 
 
 def _when_ready(runner: "subprocess.Popen[bytes]", pipe: int) -> Running:
-    started: dict[str, Any] = {}
-    status: int | None = None
+    started = Reader(pipe)
     try:
-        for event in events(pipe):
-            kind = event["event"]
-            if kind == "told":
-                warn(event["kind"], event["message"], event["hint"])
-            elif kind == "started":
-                started = event
-            elif kind == "ready":
-                running: Running = Running.made(runner, started["pid"], started["ports"], started["hand_over"])
-                return running
-            elif kind == "failed":
-                raise unpack_error(event)  # noqa: TRY301
-            else:
-                status = event["status"]
-        raise ended_early(started.get("ports", []), status)  # noqa: TRY301
+        started.until_ready(warn)
     except BaseException:
-        _end(runner, started.get("pid", 0))
+        _end(runner, started.pid)
         raise
+    running: Running = Running.made(runner, started.pid, started.ports, started.hand_over)
+    return running

@@ -12,6 +12,7 @@ import pytest
 
 from anyport._clock import pauses
 from anyport._linux import proc, sock_diag
+from running import assert_refused
 from support import COMMAND, NOBODY, anyport, anyport_as, bound, free_uid, listening
 
 HOLD = shlex.quote(COMMAND) + " hold"
@@ -48,21 +49,18 @@ def shell(script: str, *, program: str = "bash") -> "subprocess.CompletedProcess
 @pytest.mark.parametrize("how", [f"$({HOLD})", f"$({HOLD} || exit 1)", f"$({HOLD} | cat)", f"`{HOLD}`"])
 def test_the_port_is_held_as_long_as_the_shell_that_called(program: str, how: str) -> None:
     """The shell, not its subshell: whatever stands around the command."""
-    to_shell = subprocess.Popen(
-        [program, "-c", f'port={how}; echo "$port"; read -r line'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-    assert to_shell.stdout
-    port = int(to_shell.stdout.readline())
-    assert holder_of(port)
-    to_shell.communicate("end\n", timeout=20)
-    wait_until_free(port)
+    assert_held_while_it_lives(program, f'port={how}; echo "$port"')
 
 
 def test_a_pipe_does_not_shorten_the_hold() -> None:
     """`anyport hold | tee f`: the command's process is a child of the shell, tee ends at once."""
+    assert_held_while_it_lives("bash", f"{HOLD} | cat")
+
+
+def assert_held_while_it_lives(program: str, script: str) -> None:
+    """The port that a shell prints is held until the shell ends, and not longer."""
     process = subprocess.Popen(
-        ["bash", "-c", f"{HOLD} | cat; read -r line"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [program, "-c", f"{script}; read -r line"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
     port = int(process.stdout.readline())
@@ -213,11 +211,7 @@ def test_inside_the_ephemeral_range_only_udp_is_told_of() -> None:
 def test_bad_input_is_one_line_and_a_hint(words: list[str], status: int, message: str) -> None:
     """Before anything is held."""
     done = anyport("hold", *words)
-    assert (done.returncode, done.stdout) == (status, "")
-    first, second = done.stderr.splitlines()
-    assert first.startswith("anyport: ")
-    assert message in first
-    assert second.startswith("hint: ")
+    assert_refused(done, status, message)
 
 
 def test_a_process_that_ended_and_was_not_reaped_is_gone() -> None:

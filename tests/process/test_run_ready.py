@@ -14,7 +14,7 @@ from anyport._cli.run import DEFAULTS
 from anyport._clock import pauses
 from anyport._linux import proc, sock_diag
 from anyport._selection import Selection
-from running import content_of, end, is_in_use, run, script, start
+from running import assert_refused, content_of, end, is_in_use, run, script, start
 from support import COMMAND, bound, listening
 
 
@@ -273,11 +273,7 @@ def test_detach_waits_for_a_daemon(tmp_path: Path) -> None:
 def test_bad_input_is_one_line_and_a_hint(words: list[str], status: int, message: str) -> None:
     """Before anything is started."""
     done = run(*words)
-    assert (done.returncode, done.stdout) == (status, "")
-    first, second = done.stderr.splitlines()
-    assert first.startswith("anyport: ")
-    assert message in first
-    assert second.startswith("hint: ")
+    assert_refused(done, status, message)
 
 
 def test_a_label_that_nobody_may_see_is_a_warning() -> None:

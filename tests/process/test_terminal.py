@@ -181,16 +181,21 @@ def test_a_program_in_front_reads_from_the_terminal(prefix: str, bash: Started) 
     assert bash.status() == 0
 
 
-@with_and_without
-def test_a_program_in_the_background_is_stopped_when_it_reads(prefix: str, bash: Started) -> None:
-    """`cat &` stops by SIGTTIN, and goes on with `fg`."""
-    bash.type(f"{prefix} cat & echo pid=$!\n")
+def assert_stopped_in_the_background(bash: Started) -> None:
+    """The job whose pid the shell has printed, and the shell knows it."""
     job = bash.number(r"^pid=(\d+)\n")
     assert bash.status() == 0
     until(lambda: state(job) == "T", "the stop")
     bash.type("jobs\n")
     bash.expect("Stopped")
     assert bash.status() == 0
+
+
+@with_and_without
+def test_a_program_in_the_background_is_stopped_when_it_reads(prefix: str, bash: Started) -> None:
+    """`cat &` stops by SIGTTIN, and goes on with `fg`."""
+    bash.type(f"{prefix} cat & echo pid=$!\n")
+    assert_stopped_in_the_background(bash)
     bash.type("fg\nhello\n")
     bash.expect("^hello\n")
     bash.type("\x04")
@@ -201,12 +206,7 @@ def test_a_program_in_the_background_is_stopped_when_it_reads(prefix: str, bash:
 def test_a_program_in_the_background_is_stopped_when_it_writes(prefix: str, bash: Started) -> None:
     """By SIGTTOU, if the terminal is set so."""
     bash.type(f"stty tostop; {prefix} echo written & echo pid=$!\n")
-    job = bash.number(r"^pid=(\d+)\n")
-    assert bash.status() == 0
-    until(lambda: state(job) == "T", "the stop")
-    bash.type("jobs\n")
-    bash.expect("Stopped")
-    assert bash.status() == 0
+    assert_stopped_in_the_background(bash)
     bash.type("fg\n")
     bash.expect("^written\n")
     assert bash.status() == 0

@@ -8,7 +8,6 @@ import pytest
 from anyport import errors
 from anyport._refusal import Occupant, Process, Refusal
 from anyport._run import conflict, report
-from anyport._run.detach import ended_early
 
 REFUSAL = Refusal(80, "tcp", "*", 98, "in use", (Occupant("tcp", "::", 80, "LISTEN", 0, (Process(1, "nginx"),)),))
 
@@ -57,6 +56,6 @@ def test_only_a_conflict_means_another_start() -> None:
 
 def test_an_early_end_is_told_in_words() -> None:
     """By status or by signal; or it was the runner that was killed."""
-    assert str(ended_early([7002], 3)) == "the program ended with status 3 before it listened on 7002"
-    assert str(ended_early([7002], -9)) == "the program was killed by signal 9 before it listened on 7002"
-    assert "the runner of the program was killed" in str(ended_early([], None))
+    assert str(report.ended_early([7002], 3, "")) == "the program ended with status 3 before it listened on 7002"
+    assert str(report.ended_early([7002], -9, "")) == "the program was killed by signal 9 before it listened on 7002"
+    assert "the runner of the program was killed" in str(report.ended_early([], None, ""))

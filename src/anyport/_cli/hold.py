@@ -83,7 +83,7 @@ class Command:
         """Descriptors that are readable when a process has ended whose end is that of the hold."""
         if self.pid is not None:
             return [_caller.process(self.pid)]
-        return [] if self.seconds is not None else [_caller.caller()[1]]
+        return [] if self.seconds is not None else [_caller.caller()]
 
     def _release(self) -> int:
         from anyport import _holder

@@ -95,19 +95,14 @@ class Command:
             if caller and os.getppid() != caller:
                 return FAILED  # it ended before we could watch it
             status = Runner(self.plan, report, caller=watched, closed=closed, alone=alone).run()
-        except OSError as error:
+        except (AnyportError, OSError) as error:
             failure = error if isinstance(error, AnyportError) else ResourceLimit.of(error, "the system refuses")
-            return self._fail(report, failure)
-        except AnyportError as error:
-            return self._fail(report, error)
+            if not report.failed(failure):
+                raise failure from None
+            return status_of(failure)
         report.ended(status)
         report.close()
         return status
-
-    def _fail(self, report: Report, error: AnyportError) -> int:
-        if not report.failed(error):
-            raise error
-        return status_of(error)
 
     def _detach(self, closed: "Sequence[int]") -> int:
         from anyport._run import detach

@@ -2,6 +2,8 @@
 
 import os
 
+from anyport._linux.sysctl import read_whole
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +26,7 @@ class Stat:
 def stat(pid: int) -> "Stat | None":
     """None if the process is gone, or /proc does not show it."""
     try:
-        text = _read(f"/proc/{pid}/stat")
+        text = read_whole(f"/proc/{pid}/stat")
     except OSError:
         return None
     return parse_stat(text)
@@ -59,7 +61,7 @@ def _children(pid: int) -> "Iterator[int]":
         return
     for thread in threads:
         try:
-            text = _read(f"/proc/{pid}/task/{thread}/children")
+            text = read_whole(f"/proc/{pid}/task/{thread}/children")
         except OSError:
             continue
         yield from map(int, text.split())
@@ -83,17 +85,6 @@ def socket_inodes(pid: int) -> "set[int]":
     """The sockets that a process has open; none if it is gone, or may not be looked at."""
     links = (link for link in _descriptors(pid) if link.startswith("socket:["))
     return {int(link[8:-1]) for link in links}
-
-
-def _read(path: str) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts: list[bytes] = []
-        while part := os.read(fd, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        os.close(fd)
 
 
 def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "dict[int, list[tuple[int, str]]]":

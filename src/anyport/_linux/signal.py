@@ -11,9 +11,7 @@ SIG_DFL, SIG_IGN = _signal.SIG_DFL, _signal.SIG_IGN
 SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGKILL = (
     _signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGKILL,
 )  # fmt: skip
-SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU = (
-    _signal.SIGCHLD, _signal.SIGCONT, _signal.SIGSTOP, _signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU,
-)  # fmt: skip
+SIGCHLD, SIGCONT, SIGSTOP = _signal.SIGCHLD, _signal.SIGCONT, _signal.SIGSTOP
 SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP = (
     _signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGSYS, _signal.SIGTRAP,
 )  # fmt: skip
@@ -26,3 +24,10 @@ signal = _signal.signal
 sigpending = _signal.sigpending
 sigtimedwait = _signal.sigtimedwait
 valid_signals = _signal.valid_signals
+
+
+def be_usual() -> None:
+    """From here on end by signals like any other process, whatever was ignored, caught or blocked before."""
+    for number in (SIGINT, SIGPIPE, SIGHUP, SIGTERM):
+        signal(number, SIG_DFL)
+    pthread_sigmask(SIG_SETMASK, ())

@@ -12,12 +12,17 @@ _DEFAULT_UNPRIVILEGED_START = 1024
 
 def read(name: str, root: str = "/proc/sys") -> str:
     """The text of one setting; OSError where /proc does not show it."""
-    fd = os.open(f"{root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    return read_whole(f"{root}/{name}").decode("ascii", "replace").strip()
+
+
+def read_whole(path: str) -> bytes:
+    """A file of /proc, whose size is told by nothing but its end."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts: list[bytes] = []
         while part := os.read(fd, 65536):
             parts.append(part)
-        return b"".join(parts).decode("ascii", "replace").strip()
+        return b"".join(parts)
     finally:
         os.close(fd)
 

@@ -43,9 +43,7 @@ def stay(numbers: "Numbers", pids: "set[int]", ours: "set[int]") -> None:
 
     As long as none has had one, wait for that, but not longer than half a minute.  `ours` are the hold's own inodes.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # from here on we end like any other process
+    signal.be_usual()
     inodes = set[int]()
     limit = time.monotonic() + _PATIENCE
     while True:

@@ -38,7 +38,7 @@ class Attempts:
     """Watches for sockets that are closed without ever having been bound or connected, as after a refused bind."""
 
     def __init__(self, protocols: "Iterable[str]") -> None:
-        self._seen = -_PATIENCE * 3600
+        self._seen = float("-inf")
         self._closings: list[Closings] = []
         try:
             self._closings += map(Closings, protocols)

@@ -49,7 +49,7 @@ class Plan:
         if not template.command:
             raise InvalidSelection("there is no command to run", hint="anyport run -- COMMAND [ARG with {port} ...]")
         if port_file is not None:
-            check_folder(port_file, "the port file")
+            _check_port_file(port_file)
         path = template.variables.get("PATH", os.environ.get("PATH", os.defpath))
         self.file = find_program(template.command[0], path)
 
@@ -82,14 +82,16 @@ def _check_limit(limit: "float | str") -> float:
     return seconds
 
 
-def check_folder(path: str, what: str) -> None:
+def _check_port_file(path: str) -> None:
     """Raise AnyportError unless a file with this path can be made, or replaced."""
     folder = os.path.dirname(path) or "."
     if not path or (os.path.exists(path) and not os.path.isfile(path)):
-        raise AnyportError(f"{what} {path!r} is no regular file, and is not replaced", hint="name a file")
+        raise AnyportError(f"the port file {path!r} is no regular file, and is not replaced", hint="name a file")
     if not os.path.isdir(folder):
-        raise AnyportError(f"{what} {path} can't be written: there is no directory {folder}", hint=f"mkdir -p {folder}")
+        raise AnyportError(
+            f"the port file {path} can't be written: there is no directory {folder}", hint=f"mkdir -p {folder}"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise AnyportError(
-            f"{what} {path} can't be written: no files may be made in {folder}", hint="name a place of your own"
+            f"the port file {path} can't be written: no files may be made in {folder}", hint="name a place of your own"
         )

@@ -1,14 +1,14 @@
 """Who is told what becomes of the program: standard error, the port file, a pipe to whoever started the runner.
 
 The pipe carries one JSON object a line, each with its `event`: `told` (kind, message, hint), `started` (pid, ports,
-hand_over), `ready` (content, as in the port file), `failed` (an error, see `pack_error`), `ended` (status).  `events`
-is its reading end.
+hand_over), `ready` (content, as in the port file), `failed` (an error, see `pack_error`), `ended` (status).  `Reader`
+is its other end.
 """
 
 import os
 
 from anyport import errors
-from anyport.errors import AnyportError
+from anyport.errors import AnyportError, NotReady
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +94,49 @@ class Report:
         except BrokenPipeError:
             return False
         return True
+
+
+class Reader:
+    """The pipe's other end, for whoever started the runner: what he is told until the program is ready.
+
+    `pid`, `ports` and `hand_over` are those of the last start, `content` is what the port file has.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self.pid = 0
+        self.ports: list[int] = []
+        self.hand_over = self.content = ""
+
+    def until_ready(self, tell: "Tell", hint: str = "its output says why") -> None:
+        """Read until the program is ready; NotReady (with this hint, if it ended), or why else it will never be."""
+        status: int | None = None
+        for event in events(self._pipe):
+            kind = event["event"]
+            if kind == "told":
+                tell(event["kind"], event["message"], event["hint"])
+            elif kind == "started":
+                self.pid, self.ports, self.hand_over = event["pid"], event["ports"], event["hand_over"]
+            elif kind == "ready":
+                self.content = event["content"]
+                return
+            elif kind == "failed":
+                raise unpack_error(event)
+            else:
+                status = event["status"]
+        raise ended_early(self.ports, status, hint)
+
+
+def ended_early(ports: "list[int]", status: "int | None", hint: str) -> NotReady:
+    """The error for a program that ended and never had its port."""
+    from anyport._messages import some
+
+    if status is None:
+        return NotReady("the runner of the program was killed", hint="the system's log may say why (out of memory?)")
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    if status == 0:
+        hint = "it may have left its work to another process that was there already (ssh to a ControlMaster, docker)"
+    return NotReady(f"the program {how} before it listened on {some(ports)}", hint=hint, status=status)
 
 
 def events(pipe: int) -> "Iterator[dict[str, Any]]":
