@@ -6,7 +6,7 @@ from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _HINT = "write it as 500ms, 30s, 10m or 24h"
@@ -41,12 +41,14 @@ def boot_microseconds() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
-def pauses(limit: float, *, first: float = 0.001, longest: float = 0.05) -> "Iterator[None]":
+def pauses(
+    limit: float, *, first: float = 0.001, longest: float = 0.05, sleep: "Callable[[float], object] | None" = None
+) -> "Iterator[None]":
     """Yield at once and then after pauses that double from `first` to `longest`, until `limit` seconds are over."""
     end = time.monotonic() + limit
     pause = first
     yield
     while (left := end - time.monotonic()) > 0:
-        time.sleep(min(pause, left))
+        (sleep or time.sleep)(min(pause, left))
         yield
         pause = min(pause * 2, longest)

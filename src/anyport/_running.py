@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 
 from anyport._find import warn
 from anyport._hold import BornOfFunction
-from anyport._run.plan import AUTO, READY_TIMEOUT, RETRIES, Plan
+from anyport._run.plan import AUTO, READY_TIMEOUT, RETRIES, Plan, ports_for
 from anyport._run.report import Reader
 from anyport._run.template import Template
 from anyport._selection import Selection
@@ -16,7 +17,7 @@ from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
     from typing import IO, Any, Self, Unpack
 
@@ -37,8 +38,8 @@ class Running(metaclass=BornOfFunction):
     was forked from the caller meanwhile can't wait for the program, and its copy of this object ends nothing.
 
     Attributes: `ports` (list of int, in the order of the labels), `pid` (of the program, not of the runner),
-    `hand_over` (`"shared"`, `"inherited"` or `"released"`), and as `subprocess.Popen` has them, where PIPE was asked
-    for, `stdin`, `stdout` and `stderr`.
+    `hand_over` (`"supervised"`, `"shared"`, `"inherited"` or `"released"`), and as `subprocess.Popen` has them, where
+    PIPE was asked for, `stdin`, `stdout` and `stderr`.
     """
 
     def __init__(self, runner: "subprocess.Popen[bytes]", pid: int, ports: "list[int]", hand_over: str) -> None:
@@ -108,6 +109,7 @@ def run(  # noqa: PLR0913 - the words of the command
     count: "int | None" = None,
     port: "int | Iterable[int] | None" = None,
     hand_over: str = AUTO,
+    map_: "int | Iterable[int] | Mapping[int, str] | None" = None,
     variables: "Mapping[str, str] | None" = None,
     retries: int = RETRIES,
     ready_timeout: "float | str" = READY_TIMEOUT,
@@ -128,7 +130,9 @@ def run(  # noqa: PLR0913 - the words of the command
     Args:
         command: the program and its arguments; `{port}`, `{host}`, `{address}`, `{fd}` and `{label}` are filled in.
         count, port: how many ports, and numbers to try first, as for `find_many`.
-        hand_over: `"auto"`, `"shared"`, `"inherited"` or `"released"`.
+        hand_over: `"auto"`, `"supervised"`, `"shared"`, `"inherited"` or `"released"`.
+        map_: the program's own number, or several, each with the label of the port for which it stands (a mapping) or
+            in the order of the ports.
         variables: more variables for the program, in which placeholders are filled in too; PORT is always set.
         retries: how often it is started again when it loses its port.
         ready_timeout: seconds, or a text such as `"2m"`, in which it must listen; then it is stopped.
@@ -145,6 +149,8 @@ def run(  # noqa: PLR0913 - the words of the command
     Warns:
         AnyportWarning: as `find` does.
     """
+    own = _own(map_)
+    count = ports_for(own, count, words.get("as_"))
     selection = Selection(port, count=count, **words)
     words_ = [*command, *(variables or {}).values()]
     if isinstance(command, str) or not all(isinstance(word, str) and "\0" not in word for word in words_):
@@ -156,9 +162,9 @@ def run(  # noqa: PLR0913 - the words of the command
     if cwd is None and env is None:  # else its file is looked for where it is started
         Plan(
             selection, Template(arguments, variables or {}, selection.labels), hand_over=hand_over, retries=retries,
-            ready_timeout=ready_timeout,
+            ready_timeout=ready_timeout, own=own,
         )  # fmt: skip
-    options = _as_options({**words, "n": count, "port": port, "hand_over": hand_over, "retries": retries})
+    options = _as_options({**words, "n": count, "port": port, "hand_over": hand_over, "retries": retries, "map": own})
     options += [
         f"--ready-timeout={ready_timeout}",
         *(f"--env={name}={text}" for name, text in (variables or {}).items()),
@@ -176,6 +182,16 @@ def run(  # noqa: PLR0913 - the words of the command
     finally:
         os.close(report)
     return _when_ready(runner, pipe)
+
+
+def _own(given: "int | Iterable[int] | Mapping[int, str] | None") -> "list[str]":
+    """The program's own numbers as the command has them."""
+    if given is None:
+        return []
+    if isinstance(given, Mapping):
+        labels: Mapping[int, object] = given
+        return [f"{port}={label}" for port, label in labels.items()]
+    return list(map(str, _each(given)))
 
 
 def _as_options(words: "Mapping[str, object]") -> "list[str]":

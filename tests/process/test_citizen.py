@@ -136,7 +136,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 child = spawn.Child("/bin/sleep", ["sleep", "60"], os.environ)
 def forked():
     os.kill(int(Path(f"/proc/self/task/{os.getpid()}/children").read_text()), signal.SIGINT)
-print(os.waitstatus_to_exitcode(os.waitpid(child.start(signals.Signals().before, forked), 0)[1]))
+print(os.waitstatus_to_exitcode(os.waitpid(child.start(signals.Signals().before, forked, print), 0)[1]))
 """
     assert (python(code).stdout, python(code).stderr) == ("-2\n", "")
 

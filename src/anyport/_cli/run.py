@@ -32,7 +32,7 @@ REPORT_TO = "--report-to="  # descriptor of a pipe, comma, pid of the caller or 
 # What the parser gives when no option is there; a test compares.
 DEFAULTS: "Words" = {
     "hand_over": AUTO, "env": [], "retries": RETRIES, "port_file": None, "detach": False, "log": None, "verbose": False,
-    "ready_timeout": None, "json": False, "help": False,
+    "ready_timeout": None, "json": False, "help": False, "own": [],
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The words of `anyport run`, for whoever says more than `anyport run -- COMMAND`."""
 
 from anyport._cli.parser import Parser, add_output, add_selection, selection_of, split_command
-from anyport._run.plan import AUTO, HAND_OVERS, RETRIES
+from anyport._run.plan import AUTO, HAND_OVERS, RETRIES, ports_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,13 +26,15 @@ a dollar sign. It finds the number in PORT too, and in WEB_PORT for a label.
 
 _EPILOG = """\
 hand-overs:
+  supervised  the port stays held, for nobody but this program and what it starts;
+              when it binds and listens it is let through
   shared      the port stays held; a program that sets SO_REUSEADDR, as nearly all
-              servers do, binds and listens all the same
+              servers do, binds and listens all the same; so could a stranger
   inherited   the program gets a listening socket: LISTEN_FDS, or {fd}
   released    the port is let go at the moment the program starts; when somebody
               else takes it, another one and a restart
-  auto        shared; released when the program is seen to set no SO_REUSEADDR;
-              inherited when an argument has {fd}
+  auto        supervised; shared where that can't be, and then released when the
+              program seems to set no SO_REUSEADDR; inherited if an argument has {fd}
 
 It runs in the foreground like the program itself would: terminal, signals and
 exit status are the program's.
@@ -43,7 +45,7 @@ exit status:
 """
 
 _OURS = (
-    "hand_over", "env", "retries", "port_file", "detach", "log", "verbose", "ready_timeout", "json", "help",
+    "hand_over", "env", "retries", "port_file", "detach", "log", "verbose", "ready_timeout", "json", "help", "own",
 )  # fmt: skip
 
 
@@ -51,6 +53,10 @@ def _parser() -> Parser:
     parser = Parser("anyport run", "anyport run [option ...] -- COMMAND [ARG ...]", _DESCRIPTION, _EPILOG)
     how = parser.add_argument_group("how it gets the port")
     how.add_argument("--hand-over", metavar="MODE", default=AUTO, help=f"{', '.join(HAND_OVERS)} (the default is auto)")
+    how.add_argument(
+        "--map", dest="own", metavar="PORT[=LABEL]", action="append", default=[],
+        help="the program's own number, under which it shall find its port; repeatable",
+    )  # fmt: skip
     how.add_argument("--env", metavar="NAME={port}", action="append", default=[], help="a variable for it; repeatable")
     how.add_argument("--retries", metavar="COUNT", default=RETRIES, help="restarts when it loses its port (5)")
     ready = parser.add_argument_group("when it is ready: it listens on the port")
@@ -74,4 +80,5 @@ def read(args: "Sequence[str]") -> "tuple[Words, Selection | None, list[str]]":
     ours = {name: words.pop(name) for name in _OURS}
     if ours["help"]:
         return {**ours, "help": parser.format_help()}, None, command
+    words["count"] = ports_for(ours["own"], words["count"], words["as_"])
     return ours, selection_of(words), command

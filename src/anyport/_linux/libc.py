@@ -3,13 +3,36 @@
 import ctypes
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_LONGEST_ADDRESS = 128  # struct sockaddr_storage
+
+
+def prepare(name: str, *args: "int | bytes | None") -> "Callable[[], int]":
+    """A call of a function that returns -1 and sets errno when it fails, with all ready for when it is to be made."""
+    function = getattr(_libc, name)
+    ready = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
+
+    def call() -> int:
+        result = int(function(*ready))
+        if result == -1:
+            errno = ctypes.get_errno()
+            raise OSError(errno, f"{name}: {os.strerror(errno)}")
+        return result
+
+    return call
 
 
 def call(name: str, *args: "int | bytes | None") -> int:
-    """Call a function that returns -1 and sets errno when it fails."""
-    result = int(getattr(_libc, name)(*(ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args)))
-    if result == -1:
-        errno = ctypes.get_errno()
-        raise OSError(errno, f"{name}: {os.strerror(errno)}")
-    return result
+    """Call such a function."""
+    return prepare(name, *args)()
+
+
+def getsockname(fd: int) -> bytes:
+    """A socket's own address as the kernel writes it."""
+    address, length = ctypes.create_string_buffer(_LONGEST_ADDRESS), ctypes.c_uint(_LONGEST_ADDRESS)
+    call("getsockname", fd, ctypes.addressof(address), ctypes.addressof(length))
+    return address.raw[: length.value]

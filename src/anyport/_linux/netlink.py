@@ -1,4 +1,4 @@
-"""linux/netlink.h and netlink(7): one dump request, and its answer cut into messages."""
+"""linux/netlink.h and netlink(7): a request, and its answer cut into messages."""
 
 import _socket
 import struct
@@ -21,6 +21,7 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 _nlmsghdr = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _BUFFER = 1 << 16
 _TRIES = 5
+_PATIENCE = 5.0  # seconds: a sandbox that swallows the request must not hang us
 
 
 class NetlinkError(OSError):
@@ -78,6 +79,17 @@ def rows(datagram: bytes, _length: int = 0) -> "list[bytes]":
     return [payload for kind, payload in messages(datagram) if kind != NLMSG_DONE]
 
 
+def ask(protocol: int, kind: int, payload: bytes) -> bytes:
+    """The answer to a request that has one; OSError when the kernel refuses."""
+    sock = _socket.socket(AF_NETLINK, _socket.SOCK_RAW, protocol)
+    try:
+        sock.settimeout(_PATIENCE)
+        sock.send(request(kind, 0, payload))
+        return next(iter(messages(sock.recv(_BUFFER))))[1]
+    finally:
+        sock.close()
+
+
 def dump(protocol: int, kind: int, payload: bytes, read: "Read[T]") -> "list[T]":
     """What `read` finds in the datagrams (it gets each, and what `uniform` says of it) that answer a dump request.
 
@@ -96,7 +108,7 @@ def _dump_once(protocol: int, kind: int, payload: bytes, read: "Read[T]") -> "li
     found: list[T] = []
     sock = _socket.socket(AF_NETLINK, _socket.SOCK_RAW, protocol)
     try:
-        sock.settimeout(5.0)  # a sandbox that swallows the request must not hang us
+        sock.settimeout(_PATIENCE)
         sock.send(request(kind, NLM_F_DUMP, payload))
         buffer = bytearray(_BUFFER)  # one for all: a new one each time would be new memory each time
         while True:

@@ -14,7 +14,10 @@ from anyport._linux.sock_diag import servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import NoReturn
+
+    from anyport._run.supervisor import Supervisor
 
     Numbers = Sequence[tuple[str, int]]
 
@@ -31,9 +34,25 @@ def stay_behind(numbers: "Numbers", pids: "set[int]", ours: "set[int]", keep: "s
     """Fork a process that keeps the hold (descriptors `keep`) until `stay` is over; the caller is free to end."""
     if os.fork():
         return
+    _leave(keep, lambda: stay(numbers, pids, ours))
+
+
+def supervise_behind(supervisor: "Supervisor", keep: "set[int]") -> None:
+    """Fork a process that keeps the hold and answers the trapped calls as long as anybody makes some."""
+    if not os.fork():
+        _leave({*keep, supervisor.fd}, lambda: supervise(supervisor))
+
+
+def supervise(supervisor: "Supervisor") -> None:
+    """Answer the trapped calls as long as anybody may make some: unanswered they would fail."""
+    signal.be_usual()
+    supervisor.serve_all()
+
+
+def _leave(keep: "set[int]", then: "Callable[[], None]") -> "NoReturn":
     try:
         _streams.leave(keep)
-        stay(numbers, pids, ours)
+        then()
     finally:
         os._exit(0)
 

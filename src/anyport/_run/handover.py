@@ -3,20 +3,21 @@
 - shared: the hold stays, its door open; a program that sets SO_REUSEADDR binds and listens underneath it.
 - inherited: the program gets the very sockets, listening, by socket activation.
 - released: the hold is shut until the program's exec, which closes it.
-
-The supervised hand-over comes here too.
+- supervised: the hold stays, its door shut; the program's own calls are let through (`supervisor.py`).
 """
 
 import os
 
-from anyport._address import TCP
+from anyport._address import PROTOCOL_NAMES, TCP
 from anyport._door import open_door, shut_door
-from anyport._run.plan import INHERITED, SHARED
+from anyport._run.plan import INHERITED, RELEASED, SHARED, SUPERVISED
+from anyport._run.trap import CALLS, CALLS_TO_RENAME
 from anyport.errors import HandOverUnavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Mapping
 
     from anyport._answer import Answer
     from anyport._run.spawn import Child
@@ -25,14 +26,18 @@ _BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 
 
 class HandOver:
-    """Held ports on their way to a program."""
+    """Held ports on their way to a program.
 
-    def __init__(self, found: "Answer", labels: "tuple[str, ...]") -> None:
+    `how` is the hand-over of the last start, `own` are the program's own numbers and the port for which each stands.
+    """
+
+    def __init__(self, found: "Answer", labels: "tuple[str, ...]", own: "Mapping[int, int]") -> None:
         self.ports = found.ports
         self.hosts, self.protocols = found.hosts, found.protocols
         self.numbers = [(protocol, port) for port in found.ports for protocol in found.protocols]
         names = labels or tuple(map(str, found.ports))
         self._sockets = {name: found.sockets[port] for name, port in zip(names, found.ports, strict=True)}
+        self.own = {number: found.ports[index] for number, index in own.items()}
         self.how = SHARED
 
     def prepare(self, child: "Child", how: str) -> None:
@@ -45,11 +50,26 @@ class HandOver:
             child.inherited = {sock.fileno(): name for name, each in self._sockets.items() for sock in each}
         else:
             shut_door(self._all())
+            if how == SUPERVISED:
+                child.trapped = CALLS + CALLS_TO_RENAME if self.own else CALLS
 
     def forked(self) -> None:
         """The program's process is there, and has all the sockets until it calls exec."""
-        if self.how != SHARED:
+        if self.how in (INHERITED, RELEASED):
             self.close()
+
+    def share(self) -> None:
+        """It can't be supervised, and is to be shared instead; before it is started."""
+        self.how = SHARED
+        open_door(self._all())
+
+    @property
+    def by_number(self) -> "dict[tuple[str, int], list[socket]]":
+        """The sockets that hold each protocol and port."""
+        found: dict[tuple[str, int], list[socket]] = {}
+        for sock in self._all():
+            found.setdefault((PROTOCOL_NAMES[sock.type], sock.getsockname()[1]), []).append(sock)
+        return found
 
     @property
     def inodes(self) -> "set[int]":

@@ -2,18 +2,24 @@
 
 import os
 
+from anyport._address import TCP
 from anyport._clock import parse_duration
-from anyport._ports import whole_number
+from anyport._ports import check_port, whole_number
 from anyport._run.spawn import find_program
 from anyport.errors import AnyportError, InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeVar
+
     from anyport._run.template import Template
     from anyport._selection import Selection
 
-AUTO, SHARED, INHERITED, RELEASED = "auto", "shared", "inherited", "released"
-HAND_OVERS = (AUTO, SHARED, INHERITED, RELEASED)
+    T = TypeVar("T")
+
+AUTO, SUPERVISED, SHARED, INHERITED, RELEASED = "auto", "supervised", "shared", "inherited", "released"
+HAND_OVERS = (AUTO, SUPERVISED, SHARED, INHERITED, RELEASED)
 RETRIES = 5
 READY_TIMEOUT = 30.0  # seconds, where somebody waits for readiness
 _MOST_RETRIES = 1000
@@ -22,8 +28,9 @@ _MOST_RETRIES = 1000
 class Plan:
     """A checked plan.
 
-    `hand_over` is one of HAND_OVERS, `limit` the seconds in which the program has to be ready (None: any time it
-    likes), `is_awaited` whether somebody waits for that, `file` the program's file, `port_file` a path or None.
+    `hand_over` is one of HAND_OVERS, `own` are the program's own numbers and the index of the port for which each
+    stands, `limit` the seconds in which the program has to be ready (None: any time it likes), `is_awaited` whether
+    somebody waits for that, `file` the program's file, `port_file` a path or None.
     """
 
     def __init__(  # noqa: PLR0913 - the one place where all the words of a run come together
@@ -36,11 +43,13 @@ class Plan:
         ready_timeout: "float | str | None" = None,
         port_file: "str | None" = None,
         is_awaited: bool = False,
+        own: "Sequence[str]" = (),
     ) -> None:
         self.selection = selection
         self.template = template
         self.port_file = port_file
         self.is_awaited = is_awaited or port_file is not None
+        self.own = _check_own(own, selection)
         self.hand_over = self._check_hand_over(hand_over)
         self.retries = _check_retries(retries)
         self.limit = READY_TIMEOUT if self.is_awaited else None
@@ -56,6 +65,11 @@ class Plan:
     def _check_hand_over(self, hand_over: str) -> str:
         if hand_over not in HAND_OVERS:
             raise InvalidSelection(f"{hand_over!r} is no hand-over", hint=f"it is one of {', '.join(HAND_OVERS)}")
+        if self.own and (hand_over not in (AUTO, SUPERVISED) or self.template.uses("fd")):
+            raise InvalidSelection(
+                "--map needs the supervised hand-over, and no other one was to be",
+                hint="leave --hand-over and {fd} out",
+            )
         if not self.template.uses("fd"):
             return hand_over
         if hand_over not in (AUTO, INHERITED):
@@ -64,6 +78,35 @@ class Plan:
                 hint="leave --hand-over out, or write {port}",
             )
         return INHERITED
+
+
+def ports_for(own: "Sequence[str]", count: "T | None", labels: object) -> "T | int | None":
+    """How many ports are meant when that is not said: one for each of the program's own numbers."""
+    return len(own) if own and count is None and not labels else count
+
+
+def _check_own(own: "Sequence[str]", selection: "Selection") -> "dict[int, int]":
+    """By number: the index of the port for which it stands, that of the label or the next one."""
+    found = dict[int, int]()
+    for text in own:
+        number, equals, label = text.partition("=")
+        port = check_port(number)
+        index = len(found)
+        if port in found:
+            raise InvalidSelection(f"--map {port} is there twice", hint="each number can stand for one port only")
+        if equals:
+            if label not in selection.labels:
+                raise InvalidSelection(f"--map {text}: no port has the label {label!r}", hint=f"--as {label or 'web'}")
+            index = selection.labels.index(label)
+        elif index >= selection.count:
+            raise InvalidSelection(
+                f"--map {port} has no port to stand for: only {selection.count} asked for",
+                hint="-n 2, or --map 8080=web",
+            )
+        found[port] = index
+    if found and TCP not in selection.kinds:
+        raise InvalidSelection("--map is for TCP ports only, and only UDP was asked for", hint="leave --map out")
+    return found
 
 
 def _check_retries(retries: "int | str") -> int:

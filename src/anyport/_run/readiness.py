@@ -36,6 +36,10 @@ class Readiness:
         """Whether the program has had one of its ports at least."""
         return len(self._missing) < self._count
 
+    def has(self, number: "tuple[str, int]") -> None:
+        """It has this port."""
+        self._missing = [each for each in self._missing if each != number]
+
     def look(self) -> bool:
         """Look at the kernel's table; whether the program has all its ports now.  OSError if netlink is refused."""
         found = {number: rows for number in self._missing if (rows := servers(*number))}

@@ -5,14 +5,15 @@ import os
 from anyport._answer import answer
 from anyport._linux import prctl, proc
 from anyport._messages import some
-from anyport._run import after, conflict
+from anyport._run import after, conflict, trap
 from anyport._run.activation import caller_environment
 from anyport._run.handover import HandOver
-from anyport._run.plan import AUTO, RELEASED, SHARED
+from anyport._run.plan import AUTO, RELEASED, SHARED, SUPERVISED
 from anyport._run.readiness import strangers
 from anyport._run.signals import Signals
 from anyport._run.spawn import Child
-from anyport._run.watch import Watch, end_descendants
+from anyport._run.watch import Watch
+from anyport.errors import HandOverUnavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from anyport._run.plan import Plan
     from anyport._run.report import Report
+    from anyport._run.supervisor import Supervisor
 
 
 class Runner:
@@ -38,6 +40,8 @@ class Runner:
         self._caller = caller
         self._closed = closed
         self._alone = alone
+        self._attempts: conflict.Attempts | None = None  # of the last start, as the supervisor
+        self._supervisor: Supervisor | None = None
         self._stops = report.pipe is None  # with the program, for a shell to see; who reads reports is none
 
     def run(self) -> int:
@@ -48,7 +52,7 @@ class Runner:
         held = self._choose()
         self._signals = Signals()
         prctl.set_child_subreaper()
-        how = SHARED if self._plan.hand_over == AUTO else self._plan.hand_over
+        how = SUPERVISED if self._plan.hand_over == AUTO else self._plan.hand_over
         try:
             for left in range(self._plan.retries, -1, -1):
                 status, next_step = self._start(held, how)
@@ -57,6 +61,7 @@ class Runner:
                 if not left or next_step == conflict.PASS_ON:
                     self._leave_behind(held, status)
                     return status
+                how = held.how
                 if next_step == conflict.RELEASE:
                     how = RELEASED
                 else:
@@ -69,7 +74,7 @@ class Runner:
     def _choose(self) -> HandOver:
         found = answer(self._plan.selection, self._report.tell, hold=True)
         self._report.found(found, self._plan.selection.labels)
-        return HandOver(found, self._plan.selection.labels)
+        return HandOver(found, self._plan.selection.labels, self._plan.own)
 
     def _start(self, held: HandOver, how: str) -> "tuple[int, str]":
         """One start: how the program ended, and what to do about it."""
@@ -77,29 +82,52 @@ class Runner:
         command, variables = self._plan.template.filled(held.ports, hosts[0] if hosts else None)
         child = Child(self._plan.file, command, {**caller_environment(), **variables}, closed=self._closed)
         held.prepare(child, how)
-        attempts = conflict.Attempts(held.protocols) if how == SHARED else None
+        self._attempts = conflict.Attempts(held.protocols) if how == SHARED else None
         try:
-            watch = Watch(child.start(self._signals.before, held.forked), held, self._plan, self._report)
-            self._report.started(watch.pid, held.ports, how)
-            status = watch.until_end(self._signals, attempts, caller=self._caller, stops=self._stops)
+            pid = child.start(self._signals.before, held.forked, lambda error: self._share_instead(error, held))
+            self._supervise(child, held)
+            watch = Watch(pid, held, self._plan, self._report, self._supervisor)
+            self._report.started(watch.pid, held.ports, held.how)
+            status = watch.until_end(self._signals, self._attempts, caller=self._caller, stops=self._stops)
             watch.look()  # a daemon that it left behind may be ready
             if not status and self._plan.is_awaited and not (watch.is_to_end or watch.failure):
                 watch.wait_for_daemon(self._signals)
             if watch.failure:
-                end_descendants()
+                watch.end_descendants()
                 raise watch.failure
             if not (status or watch.readiness.is_complete):
                 self._report.never_ready(status)
-            return status, self._verdict(status, watch, held, attempts)
+            return status, self._verdict(status, watch, held)
         finally:
-            if attempts:
-                attempts.close()
+            if self._attempts:
+                self._attempts.close()
 
-    def _verdict(self, status: int, watch: Watch, held: HandOver, attempts: "conflict.Attempts | None") -> str:
+    def _share_instead(self, error: OSError, held: HandOver) -> None:
+        """The program can't be supervised: share the port, if we may choose, and say so."""
+        why = trap.reason(error, self._plan.file)
+        if self._plan.hand_over == SUPERVISED or held.own:
+            raise HandOverUnavailable(
+                f"the program can't be supervised: {why}",
+                hint="--map needs that" if held.own else "--hand-over shared, or auto, does without",
+            ) from None
+        held.share()
+        self._attempts = conflict.Attempts(held.protocols)
+        self._report.tell("note", f"shared, not supervised: {why}", "")
+
+    def _supervise(self, child: Child, held: HandOver) -> None:
+        if self._supervisor:  # of an earlier start
+            self._supervisor.close()
+        self._supervisor = None
+        if child.listener is not None:
+            from anyport._run.supervisor import Supervisor
+
+            self._supervisor = Supervisor(child.listener, held.by_number, held.own, self._report.tell)
+
+    def _verdict(self, status: int, watch: Watch, held: HandOver) -> str:
         if status <= 0 or watch.is_to_end or watch.readiness.has_begun:
             return conflict.PASS_ON
         taken = bool(strangers(held.numbers, held.hosts, held.inodes))
-        tried = attempts is not None and not taken and attempts.was_just_made()
+        tried = self._attempts is not None and not taken and self._attempts.was_just_made()
         if tried and self._plan.hand_over == SHARED:
             self._report.tell(
                 "note", f"the program may have been refused {some(held.ports)}, which is held",
@@ -117,6 +145,13 @@ class Runner:
     def _leave_behind(self, held: HandOver, status: int) -> None:
         """A daemon keeps the hold: here if nobody waits for our end, else in another process."""
         if not held.descriptors:
+            return
+        supervisor = self._supervisor
+        if supervisor:
+            if not supervisor.is_over and self._alone:
+                after.supervise(supervisor)
+            elif not supervisor.is_over:
+                after.supervise_behind(supervisor, held.descriptors)
             return
         pids = set(proc.descendants(os.getpid()))
         if status:  # no daemon was started as it should be; but one may be there

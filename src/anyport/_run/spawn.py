@@ -5,11 +5,12 @@ import os
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from anyport._linux import prctl, signal
-from anyport._run import activation
+from anyport._run import activation, trap
 from anyport.errors import AnyportError, InvalidSelection, ProgramNotExecutable, ProgramNotFound, ResourceLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
@@ -58,7 +59,11 @@ def cannot_start(file: str, error: OSError) -> AnyportError:
 
 
 class Child:
-    """What a program is to be started with; `inherited` maps descriptors to names for socket activation."""
+    """What a program is to be started with.
+
+    `inherited` maps descriptors to names for socket activation, `trapped` are the system calls to be supervised;
+    `listener` is where they come from then, once the program was started.
+    """
 
     def __init__(self, file: str, args: "list[str]", env: "Mapping[str, str]", *, closed: "Sequence[int]" = ()) -> None:
         self.file = file
@@ -66,41 +71,57 @@ class Child:
         self.env = env
         self.closed = closed  # standard streams that the caller had closed
         self.inherited: dict[int, str] = {}
+        self.trapped: Sequence[str] = ()
+        self.listener: int | None = None
 
-    def start(self, before: "Dispositions", forked: "Callable[[], None]") -> int:
+    def start(self, before: "Dispositions", forked: "Callable[[], None]", refused: "Callable[[OSError], None]") -> int:
         """Fork and exec; the pid, once exec has succeeded.  It gets SIGTERM when we die.
 
         `forked` is called here once there is a child, which goes on to exec only then: what we close in it, the child
-        still has, and its exec is the very end of it.
+        still has, and its exec is the very end of it.  `refused` is called if it can't be supervised, as it should be;
+        when that raises an error nothing is started.
         """
         failed, fail = os.pipe()
-        wait, go = os.pipe()
+        ours, theirs = trap.link()
         parent = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
-            for fd in (failed, fail, wait, go):
+            for fd in (failed, fail, ours.detach(), theirs.detach()):
                 os.close(fd)
             raise ResourceLimit.of(error, "no process for the program") from None
         if not pid:
-            os.close(go)
-            os.read(wait, 1)
-            self._become(parent, fail, before)
-        forked()
-        for fd in (fail, wait, go):
-            os.close(fd)
+            ours.close()
+            self._become(parent, fail, before, theirs)
+        os.close(fail)
+        theirs.close()
         with open(failed, "rb") as pipe:
+            try:
+                forked()
+                self._begin(ours, pid, refused)
+            except BaseException:
+                ours.close()  # then it ends
+                os.waitpid(pid, 0)
+                raise
+            ours.close()
             number = pipe.read()
         if number:
             os.waitpid(pid, 0)
             raise cannot_start(self.file, OSError(int(number), ""))
         return pid
 
-    def _become(self, parent: int, fail: int, before: "Dispositions") -> "NoReturn":
+    def _begin(self, ours: "socket", pid: int, refused: "Callable[[OSError], None]") -> None:
+        if self.trapped:
+            self.listener = trap.begin_supervised(ours, pid, refused)
+        else:
+            trap.begin_plain(ours)
+
+    def _become(self, parent: int, fail: int, before: "Dispositions", theirs: "socket") -> "NoReturn":
         try:
             prctl.set_pdeathsig(signal.SIGTERM)
             if os.getppid() != parent:
                 os._exit(128 + signal.SIGTERM)
+            trap.enter(theirs, self.trapped, self.file)
             env = dict(self.env)
             if self.inherited:
                 fail = fcntl(fail, F_DUPFD_CLOEXEC, activation.FIRST + len(self.inherited))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anyport._run.handover import HandOver
     from anyport._run.plan import Plan
     from anyport._run.report import Report
+    from anyport._run.supervisor import Supervisor
 
 _GRACE = 10.0  # seconds that a program may take to end after SIGTERM
 _FIRST, _AWAITED, _UNAWAITED = 0.001, 0.0015, 0.25  # seconds between two looks: the first pause, and the longest
@@ -31,8 +32,11 @@ class Watch:
     not started again.
     """
 
-    def __init__(self, pid: int, held: "HandOver", plan: "Plan", report: "Report") -> None:
+    def __init__(
+        self, pid: int, held: "HandOver", plan: "Plan", report: "Report", supervisor: "Supervisor | None"
+    ) -> None:
         self.pid = pid
+        self._supervisor = supervisor
         self.readiness = Readiness(held.numbers)
         self.failure: AnyportError | None = None
         self.is_to_end = False
@@ -70,6 +74,9 @@ class Watch:
         """Wait for whatever comes first; whether that is the end of our caller, or of whoever waits for us."""
         poll = select.poll()
         poll.register(sent.fd, select.POLLIN)
+        supervisor = self._supervisor
+        if supervisor and not supervisor.is_over:
+            poll.register(supervisor.fd, select.POLLIN)
         if attempts and self.readiness.has_begun:
             attempts.close()
         for fd in attempts.descriptors if attempts else ():
@@ -79,6 +86,8 @@ class Watch:
             if each is not None:
                 poll.register(each, mask)  # 0: nothing but an error, which is that nobody reads the pipe any more
         came = [fd for fd, _ in poll.poll(self._milliseconds())]
+        if supervisor and supervisor.fd in came:
+            self._serve(supervisor)
         if attempts:
             attempts.note()
         return any(fd in watched for fd in came)
@@ -88,16 +97,39 @@ class Watch:
         if self.readiness.is_complete or self.failure:
             return
         try:
-            if self.readiness.look() and not self._report.ready():
+            is_ready = self.readiness.look()
+        except OSError as error:
+            self._be_blind(error)
+        else:
+            if is_ready:
+                self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        try:
+            if not self._report.ready():
                 self._stop()  # whoever waited for it is gone
         except AnyportError as error:  # the port file
             self.fail(error)
-        except OSError as error:
-            self._be_blind(error)
+
+    def _serve(self, supervisor: "Supervisor") -> None:
+        """Answer a call of the program; if it was the one that makes it ready, that is told at once."""
+        number = supervisor.serve()
+        if number and not self.readiness.is_complete:
+            self.readiness.has(number)
+            if self.readiness.is_complete and not self.failure:
+                self._tell_ready()
+
+    def _rest(self, seconds: float) -> None:
+        """Wait so long, and answer what the program's processes call meanwhile."""
+        supervisor = self._supervisor
+        if supervisor is None or supervisor.is_over:
+            time.sleep(seconds)
+        elif supervisor.wait(seconds):
+            self._serve(supervisor)
 
     def wait_for_daemon(self, sent: "signals.Signals") -> None:
         """The program ended well: go on looking while it has descendants, one of which may be about to listen."""
-        for _ in pauses(self._limit - time.monotonic(), longest=_AWAITED):
+        for _ in pauses(self._limit - time.monotonic(), longest=_AWAITED, sleep=self._rest):
             _reap_all()
             self.look()
             if self.readiness.is_complete or self.failure or not proc.descendants(os.getpid()):
@@ -112,23 +144,45 @@ class Watch:
         self.failure = self.failure or failure
         self._stop()
 
-    def _is_looking(self) -> bool:
+    def end_descendants(self) -> None:
+        """End what the program left of its tree, at first by asking: for when it was stopped by us."""
+        me = os.getpid()
+        for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 1.0)):
+            for pid in proc.descendants(me):
+                signals.send(pid, number)
+            for _ in pauses(patience, sleep=self._rest):
+                _reap_all()
+                if not proc.descendants(me):
+                    return
+
+    def _is_waiting(self) -> bool:
         return not (self.readiness.is_complete or self._is_blind) and self._kill_at == _NEVER
 
+    def _is_looking(self) -> bool:
+        """Whether the socket table has to tell; else the supervisor does."""
+        return self._is_waiting() and (self._supervisor is None or self._supervisor.is_lost)
+
     def _milliseconds(self) -> "float | None":
-        times = [self._kill_at, *((self._next_look, self._limit) if self._is_looking() else ())]
-        return None if min(times) == _NEVER else max(0.0, min(times) - time.monotonic()) * 1000
+        now, rest = time.monotonic(), self._supervisor.rest if self._supervisor else None
+        times = [self._kill_at, _NEVER if rest is None else now + rest]
+        if self._is_waiting():
+            times += [self._limit, self._next_look if self._is_looking() else _NEVER]
+        return None if min(times) == _NEVER else max(0.0, min(times) - now) * 1000
 
     def _look_in_time(self) -> None:
-        if not self._is_looking() or time.monotonic() < self._next_look:
-            return
+        if self._supervisor:
+            self._supervisor.tidy()
+        if self._is_looking() and time.monotonic() >= self._next_look:
+            self._look_now()
+        if self._is_waiting() and time.monotonic() >= self._limit:
+            self.fail(self._too_late())
+
+    def _look_now(self) -> None:
         before = time.thread_time()  # not the clock's: what others do to us meanwhile must not make us wait longer
         self.look()
         now, cost = time.monotonic(), time.thread_time() - before
         self._pause = min(self._pause * 2, _AWAITED if self._plan.is_awaited else _UNAWAITED)
         self._next_look = now + max(self._pause, _SHARE * cost)
-        if now >= self._limit and self._is_looking():
-            self.fail(self._too_late())
 
     def _reap(self, sent: "signals.Signals", *, stops: bool) -> "int | None":
         """Take note of children that ended or stopped; the program's status if it ended."""
@@ -150,7 +204,7 @@ class Watch:
     def _stop(self) -> None:
         """End the program, at first by asking; what it left, if it has ended itself."""
         if self._has_ended:
-            end_descendants()
+            self.end_descendants()
         elif self._kill_at == _NEVER:
             self.is_to_end = True
             self._kill_at = time.monotonic() + _GRACE
@@ -180,18 +234,6 @@ class Watch:
                 hint="a sandbox seems to forbid it; without --port-file and --detach nobody has to know",
             )
             self.fail(why)
-
-
-def end_descendants() -> None:
-    """End what the program left of its tree, at first by asking: for when it was stopped by us."""
-    me = os.getpid()
-    for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 1.0)):
-        for pid in proc.descendants(me):
-            signals.send(pid, number)
-        for _ in pauses(patience):
-            _reap_all()
-            if not proc.descendants(me):
-                return
 
 
 def _reap_all() -> None:

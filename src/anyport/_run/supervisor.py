@@ -1,0 +1,230 @@
+"""The supervisor: answers the calls of a program that is trapped, so that it alone passes the hold's shut door.
+
+For each call it takes a copy of the program's own socket, copies the address once, makes sure that the call still
+waits, and does what `bind_policy` says.  The door is open for just the time of our own system call.
+"""
+
+import _socket
+import os
+import select
+import time
+from errno import EACCES, EBADF, EFAULT, ENOTSOCK
+
+from anyport._linux import libc, pidfd, proc, process_vm, seccomp, sysctl
+from anyport._linux.socket import netns_cookie
+from anyport._messages import some
+from anyport._run import renaming
+from anyport._run.bind_policy import CONNECT, GO_ON, Policy, protocol_of
+from anyport._run.passage import Passage, errno_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Mapping, Sequence
+
+    from anyport._linux.seccomp import Notification
+    from anyport._messages import Tell
+    from anyport._run.bind_policy import Number
+
+_LONGEST_ADDRESS = 128  # struct sockaddr_storage
+_MOST_BACKLOG = (1 << 31) - 1
+_INT = (1 << 32) - 1
+
+
+class Supervisor:
+    """Answers what comes from `fd`, the listener, for these held sockets.
+
+    `own` are the ports that stand for a held one.  `is_lost` says that a process could not be supervised, so that the
+    door has been open ever since.
+    """
+
+    def __init__(
+        self, fd: int, held: "Mapping[Number, Sequence[socket]]", own: "Mapping[int, int]", tell: "Tell"
+    ) -> None:
+        self.fd = fd
+        self.is_lost = False
+        self._passage = Passage(held)
+        self._tell = tell
+        self._ports = list(dict.fromkeys(port for _, port in held))
+        self._policy = Policy(held, own, sysctl.ip_unprivileged_port_start())
+        self._namespace = netns_cookie(next(iter(held.values()))[0])
+        calls = {
+            "bind": self._bind, "listen": self._listen, "connect": self._connect, "getsockname": self._getsockname,
+        }  # fmt: skip
+        machine = seccomp.machine()
+        self._calls = {number: calls[name] for name, number in machine.calls.items()} if machine else {}
+        self._connections = renaming.Connections(fd)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+
+    def wait(self, seconds: "float | None" = 0) -> bool:
+        """Wait for a call; whether there is one."""
+        found = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        return bool(found and found[0][1] & select.POLLIN)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no process is left that could make a call."""
+        return any(event & select.POLLHUP for _, event in self._poll.poll(0))
+
+    def serve(self) -> "Number | None":
+        """Answer a call, if there is one: the port on which the program can be reached now because of it, if it is."""
+        call = seccomp.receive(self.fd) if self.wait() else None
+        if call is None:
+            return None
+        try:
+            return self._answer(call)
+        except OSError as error:
+            if seccomp.is_waiting(self.fd, call.id):  # else the process is gone, which is what failed
+                self._lose(call, error)
+            return None
+
+    def serve_for(self, seconds: float) -> None:
+        """Answer whatever comes within this time."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self.is_over:
+            if self.wait(left):
+                self.serve()
+
+    def serve_all(self) -> None:
+        """Answer whatever comes, until no process is left that could; also in a fork of the process that did before."""
+        self._connections.resume()
+        while not self.is_over:
+            if self.wait(self.rest):
+                self.serve()
+            self.tidy()
+
+    @property
+    def rest(self) -> "float | None":
+        """Seconds after which `tidy` is due; None if there is nothing to be tidied."""
+        return self._passage.rest
+
+    def tidy(self) -> None:
+        """What `Passage.tidy` does."""
+        self._passage.tidy()
+
+    def close(self) -> None:
+        """From now on the calls that would be trapped fail with ENOSYS, once none is being made any more."""
+        if not self._connections.waiting:
+            os.close(self.fd)
+
+    def _answer(self, call: "Notification") -> "Number | None":
+        try:
+            sock = _copy_of(call.tid, call.args[0] & _INT)
+        except OSError as error:
+            if error.errno not in (EBADF, ENOTSOCK):
+                raise
+            seccomp.let_continue(self.fd, call.id)  # which is told the same
+            return None
+        try:
+            protocol = protocol_of(sock.family, sock.type, sock.proto)
+            if not protocol or netns_cookie(sock) != self._namespace:
+                seccomp.let_continue(self.fd, call.id)
+                return None
+            return self._calls[call.nr](call, sock, protocol)
+        finally:
+            sock.close()
+
+    def _bind(self, call: "Notification", sock: "socket", protocol: str) -> "Number | None":
+        address = self._address(call)
+        if address is None:
+            return None
+        step = self._policy.bind(protocol, address)
+        bind = libc.prepare("bind", sock.fileno(), step.address, len(step.address))
+        if not seccomp.is_waiting(self.fd, call.id):
+            return None
+        if step.needs_privilege and not _may_bind_low_ports(call.tid):
+            errno = EACCES
+        elif step.number is None:
+            errno = errno_of(bind)
+        else:
+            errno = self._passage.let_in(sock, step.number, bind)
+        seccomp.answer(self.fd, call.id, errno)
+        return step.number if protocol == "udp" and not errno else None
+
+    def _listen(self, call: "Notification", sock: "socket", protocol: str) -> "Number | None":
+        is_listening = bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
+        step = self._policy.listen(protocol, sock.getsockname()[1], is_listening=is_listening)
+        if step.number is None:
+            seccomp.let_continue(self.fd, call.id)
+            return None
+        backlog = min(call.args[1] & _INT, _MOST_BACKLOG)  # the kernel takes it for unsigned
+        if not seccomp.is_waiting(self.fd, call.id):
+            return None
+        errno = self._passage.let_in(sock, step.number, lambda: sock.listen(backlog))
+        seccomp.answer(self.fd, call.id, errno)
+        return None if errno else step.number
+
+    def _connect(self, call: "Notification", sock: "socket", protocol: str) -> None:
+        address = self._address(call)
+        if address is None:
+            return
+        step = self._policy.connect(protocol, address)
+        if step.action != CONNECT or not renaming.is_here(step.address):
+            seccomp.let_continue(self.fd, call.id)
+            return
+        if not seccomp.is_waiting(self.fd, call.id):
+            return
+        self._connections.make(sock.fileno(), step.address, call.id)
+
+    def _getsockname(self, call: "Notification", sock: "socket", protocol: str) -> None:
+        step = self._policy.getsockname(protocol, libc.getsockname(sock.fileno()))
+        if step.action == GO_ON:
+            seccomp.let_continue(self.fd, call.id)
+            return
+        errno = errno_of(lambda: renaming.write_name(call, step.address)) if seccomp.is_waiting(self.fd, call.id) else 0
+        seccomp.answer(self.fd, call.id, errno)
+
+    def _address(self, call: "Notification") -> "bytes | None":
+        """The address that the call names, copied; None if it was answered, for there is none."""
+        length = call.args[2] & _INT
+        if length > _LONGEST_ADDRESS:
+            seccomp.let_continue(self.fd, call.id)  # which is told EINVAL
+            return None
+        try:
+            return process_vm.read(call.tid, call.args[1], length) if length else b""
+        except OSError as error:
+            if error.errno != EFAULT:
+                raise
+            seccomp.answer(self.fd, call.id, EFAULT)
+            return None
+
+    def _lose(self, call: "Notification", error: OSError) -> None:
+        """Let a call go on that can't be made for its program, by the door, which stays open from now on."""
+        if not self.is_lost:
+            self.is_lost = True
+            self._passage.stay_open()
+            ports = some(self._ports)
+            text = f"process {call.tid} ({proc.comm(call.tid)}) can't be supervised: {error.strerror or error}"
+            self._tell(
+                "warning", f"{text}; from now on whoever sets SO_REUSEADDR may take {ports} where it does not listen",
+                "it hides itself (PR_SET_DUMPABLE, set-uid), or was not started by us any more",
+            )  # fmt: skip
+        seccomp.let_continue(self.fd, call.id)
+
+
+def _copy_of(tid: int, fd: int) -> "socket":
+    process = pidfd.open_thread(tid)
+    try:
+        copy = pidfd.getfd(process, fd)
+    finally:
+        os.close(process)
+    try:
+        return _socket.socket(fileno=copy)
+    except OSError:  # no socket
+        os.close(copy)
+        raise
+
+
+def _may_bind_low_ports(tid: int) -> bool:
+    """Whether the thread has CAP_NET_BIND_SERVICE itself, in our user namespace."""
+    try:
+        if os.readlink(f"/proc/{tid}/ns/user") != os.readlink("/proc/self/ns/user"):
+            return False
+        for line in sysctl.read_whole(f"/proc/{tid}/status").splitlines():
+            name, _, value = line.partition(b":")
+            if name == b"CapEff":
+                return bool(int(value, 16) >> 10 & 1)
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,125 @@
+"""How a program gets under supervision: its process, between fork and exec, and the runner at the other end of a link.
+
+The child installs the filter and sends the listener over the link; the runner says at the other end when it may go on.
+"""
+
+import _socket
+import os
+import stat
+from errno import EACCES, EBUSY, EINVAL, ENOSYS, EPERM
+
+from anyport._linux import pidfd, prctl, seccomp, sysctl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable, Sequence
+
+_PLAIN, _SUPERVISED = b"p", b"s"  # what the child may be told
+_ADMIN_ONLY = 2  # of kernel.yama.ptrace_scope (Documentation/admin-guide/LSM/Yama.rst)
+CALLS = ("bind", "listen")
+CALLS_TO_RENAME = ("connect", "getsockname")
+
+
+def link() -> "tuple[socket, socket]":
+    """Our end and the child's."""
+    return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+
+
+def enter(end: "socket", names: "Sequence[str]", file: str) -> None:
+    """In the child: do what the parent says, and come back when the program may be started; else never."""
+    told = end.recv(1)
+    if told == _SUPERVISED:
+        try:
+            listener = _install(names, file)
+        except OSError as error:
+            end.send(b"%d" % (error.errno or EINVAL))
+        else:
+            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, listener.to_bytes(4, "little"))
+            end.sendmsg([b"0"], [rights])
+            os.close(listener)
+        told = end.recv(1)
+    if not told:  # the parent is gone, or does not want it any more
+        os._exit(1)
+
+
+def _install(names: "Sequence[str]", file: str) -> int:
+    try:
+        return seccomp.listen_to(names)
+    except OSError as error:  # without CAP_SYS_ADMIN it takes no_new_privs, which would break some programs
+        if error.errno != EACCES or gains_privileges(file):
+            raise
+    prctl.set_no_new_privs()
+    return seccomp.listen_to(names)
+
+
+def gains_privileges(file: str) -> bool:
+    """Whether this file is set-uid or set-gid, or has capabilities, that whoever starts it does not have."""
+    found = os.stat(file)
+    if found.st_mode & stat.S_ISUID and found.st_uid != os.geteuid():
+        return True
+    if found.st_mode & stat.S_ISGID and found.st_mode & stat.S_IXGRP and found.st_gid != os.getegid():
+        return True
+    try:
+        return bool(os.geteuid() and os.getxattr(file, "security.capability"))
+    except OSError:  # it has none, or the file system knows of none
+        return False
+
+
+def begin_plain(end: "socket") -> None:
+    """In the parent: the child is to become the program as it is."""
+    end.send(_PLAIN)
+
+
+def begin_supervised(end: "socket", pid: int, refused: "Callable[[OSError], None]") -> "int | None":
+    """In the parent: the child is to become the program under supervision; the listener, or None.
+
+    If that can't be, `refused` is called before the program is started, and may raise an error to prevent that.
+    """
+    listener: int | None = None
+    try:
+        _try_getfd(pid)
+        end.send(_SUPERVISED)
+        listener = _received(end)
+    except OSError as error:
+        refused(error)
+    end.send(_PLAIN)
+    return listener
+
+
+def _try_getfd(pid: int) -> None:
+    """Raise the error that the supervisor would have whenever it takes a socket."""
+    process = os.pidfd_open(pid)
+    try:
+        os.close(pidfd.getfd(process, 0))
+    finally:
+        os.close(process)
+
+
+def _received(end: "socket") -> int:
+    data, ancillary, _, _ = end.recvmsg(16, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+    if ancillary:
+        return int.from_bytes(ancillary[0][2], "little")
+    raise OSError(int(data or EINVAL), "seccomp")
+
+
+def reason(error: OSError, file: str) -> str:
+    """Why a program can't be supervised, for people."""
+    known = {
+        EBUSY: "it is under another supervisor already (seccomp), such as that of another `anyport run`",
+        EACCES: f"{file} has privileges of its own (set-uid, file capabilities), which it would lose",
+        ENOSYS: "this kernel or machine has no seccomp user notification",
+        EINVAL: "this kernel has no seccomp user notification with a listener (Linux 5.9+)",
+    }
+    if error.errno == EPERM and _ptrace_scope() >= _ADMIN_ONLY:
+        return f"kernel.yama.ptrace_scope is {_ptrace_scope()}, so it may not be traced"
+    if error.errno in known:
+        return known[error.errno]
+    return f"{error.strerror} (errno {error.errno}): a container or sandbox seems to forbid it"
+
+
+def _ptrace_scope() -> int:
+    try:
+        return int(sysctl.read("kernel/yama/ptrace_scope"))
+    except (OSError, ValueError):  # no Yama
+        return 0
