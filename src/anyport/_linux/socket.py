@@ -6,7 +6,7 @@ import os
 SO_COOKIE = 57
 SO_BINDTOIFINDEX = 62
 SO_NETNS_COOKIE = 71  # Linux 5.14+
-_LOOPBACK = 1  # the index of lo in every network namespace
+LOOPBACK = 1  # the index of lo in every network namespace
 
 
 def netns_cookie(sock: "_socket.socket") -> int:
@@ -30,6 +30,6 @@ def mark(sock: "_socket.socket") -> None:
     Whoever watches for closed sockets (`anyport run`) takes one without port and interface for a refused bind.
     """
     try:
-        sock.setsockopt(_socket.SOL_SOCKET, SO_BINDTOIFINDEX, _LOOPBACK)
+        sock.setsockopt(_socket.SOL_SOCKET, SO_BINDTOIFINDEX, LOOPBACK)
     except OSError:  # before Linux 5.7 for root only
         return
