@@ -27,8 +27,8 @@ from attackers import (
     Target,
     attack,
 )
+from support import COMMAND, bound, private_network
 from support import anyport as command
-from support import bound, private_network
 
 SECONDS = 10
 SPARES = "45000-45029"  # above all others: those who choose in ascending order try all others first
@@ -44,6 +44,18 @@ print("up", flush=True)
 while True:
     server.accept()[0].close() if sys.argv[1] == "tcp" else server.recv(9)
 """
+# A program under supervision, raw and without options, that has not bound its port yet, or serves on one address only.
+SUPERVISED = """
+import os, socket, sys
+kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
+server = socket.socket(type=kind)
+if sys.argv[2] == "serving":
+    server.bind(("127.0.0.1", int(os.environ["PORT"])))
+    if sys.argv[1] == "tcp":
+        server.listen()
+print(os.environ["PORT"], flush=True)
+sys.stdin.read()
+"""
 WHERE: dict[str, Any] = {"quiet": {}, "ephemeral": {"ephemeral": True}}
 # One that was let in with both options lets others of its user in who set SO_REUSEPORT.  So no cell is attacked by both
 # kinds; but what the kernel may give to one with both, an open UDP hold in the ephemeral range, is for those only.
@@ -54,7 +66,15 @@ OPEN = {
 } | {"open to both tcp": NO_REUSEPORT, "command to both tcp": NO_REUSEPORT}  # fmt: skip
 SHUT = [
     f"{what} {protocol}"
-    for what in ("exclusive quiet", "exclusive ephemeral", "was open", "served", "served once")
+    for what in (
+        "exclusive quiet",
+        "exclusive ephemeral",
+        "was open",
+        "served",
+        "served once",
+        "supervised waiting",
+        "supervised serving",
+    )
     for protocol in KINDS
 ]
 FOUND = [f"found {where} {protocol}" for where in WHERE for protocol in KINDS]
@@ -89,6 +109,8 @@ class Defenders:
         if not udp:
             self.add("open to both tcp", self.hold(ephemeral=True).port)
             self.add("command to both tcp", self.held_by_command("--ephemeral"))
+        for state in ("waiting", "serving"):
+            self.add(f"supervised {state} {protocol}", self.supervised(protocol, state))
         self.doors.append(self.hold(udp=udp, exclusive=True))
         self.add(f"opens {protocol}", self.doors[-1].port)
         was_open = self.hold(udp=udp, exclusive=True, ephemeral=True)
@@ -110,6 +132,15 @@ class Defenders:
         assert done.returncode == 0, done.stderr
         self.stack.callback(release, done.stdout.strip())
         return int(done.stdout)
+
+    def supervised(self, protocol: str, state: str) -> int:
+        args = ["--hand-over", "supervised", f"--{protocol}", "--ephemeral", "--", sys.executable, "-c", SUPERVISED]
+        runner = subprocess.Popen(
+            [COMMAND, "run", *args, protocol, state], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.stack.callback(runner.communicate)  # which ends the program's standard input
+        assert runner.stdout
+        return int(runner.stdout.readline())
 
     def served(self, protocol: str) -> tuple[int, "subprocess.Popen[str]"]:
         """A server behind the door of an exclusive hold, which is shut again; a client has been there."""

@@ -182,7 +182,7 @@ def churn(*ports: int) -> Iterator[None]:
 
 
 # The interpreter may lie where only root can read: import all that can be needed first, become the user then.
-_AS_USER = """
+AS_USER = """
 import anyport, difflib, encodings.idna, importlib, json, os, pkgutil, socket, sys, traceback, typing, warnings, _blake2
 for found in pkgutil.walk_packages(anyport.__path__, "anyport."):
     importlib.import_module(found.name)
@@ -190,19 +190,21 @@ from anyport._cli.find import Command
 Command(["--from", "80"])  # what argparse imports on use
 uid = int(sys.argv.pop(1))
 os.setgroups([]); os.setgid(uid); os.setuid(uid)
+from anyport._linux.prctl import set_dumpable
+set_dumpable(True)  # as after an exec, which usually makes a user's process
 """
+RUN_COMMAND = "from anyport.__main__ import run\nsys.exit(run(sys.argv[1:]))"
 
 
 def python_as(uid: int, code: str, *args: str, **options: object) -> subprocess.CompletedProcess[str]:
     """Run a piece of Python as another user."""
     needs_root()
-    return python(_AS_USER + code, str(uid), *args, **options)  # type: ignore[arg-type]
+    return python(AS_USER + code, str(uid), *args, **options)  # type: ignore[arg-type]
 
 
 def anyport_as(uid: int, *args: str, **options: object) -> subprocess.CompletedProcess[str]:
     """Run the command as another user."""
-    code = "from anyport.__main__ import run\nsys.exit(run(sys.argv[1:]))"
-    return python_as(uid, code, *args, **options)
+    return python_as(uid, RUN_COMMAND, *args, **options)
 
 
 # For python_as: the ledger in its usual place, and warnings that do not end the process.
