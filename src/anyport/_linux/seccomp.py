@@ -23,6 +23,8 @@ SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 1 << 5  # Linux 5.19+: no signal but a 
 SECCOMP_RET_USER_NOTIF, SECCOMP_RET_ALLOW = 0x7FC00000, 0x7FFF0000
 SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND = 0xC0502100, 0xC0182101
 SECCOMP_IOCTL_NOTIF_ID_VALID = 0x40082102
+SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104  # Linux 6.6+
+SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1
 SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1
 _NR_AT, _ARCH_AT = 0, 4  # in struct seccomp_data
 _X32 = 0x40000000  # __X32_SYSCALL_BIT: the same architecture word, other numbers
@@ -84,6 +86,15 @@ def listen_to(names: "Iterable[str]") -> int:
             if error.errno != EINVAL or not more:
                 raise
     raise AssertionError("unreachable")
+
+
+def wake_at_once(listener: int) -> None:
+    """Have the reader woken on the caller's processor, which would sleep otherwise, where the kernel knows how."""
+    try:
+        ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
 
 
 class Notification:

@@ -54,6 +54,7 @@ class Supervisor:
         machine = seccomp.machine()
         self._calls = {number: calls[name] for name, number in machine.calls.items()} if machine else {}
         self._connections = renaming.Connections(fd)
+        seccomp.wake_at_once(fd)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
 
@@ -68,8 +69,8 @@ class Supervisor:
         return any(event & select.POLLHUP for _, event in self._poll.poll(0))
 
     def serve(self) -> "Number | None":
-        """Answer a call, if there is one: the port on which the program can be reached now because of it, if it is."""
-        call = seccomp.receive(self.fd) if self.wait() else None
+        """Answer the call that there is: the port on which the program can be reached because of it now, if it can."""
+        call = seccomp.receive(self.fd)
         if call is None:
             return None
         try:

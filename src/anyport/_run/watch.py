@@ -85,12 +85,22 @@ class Watch:
         for each, mask in watched.items():
             if each is not None:
                 poll.register(each, mask)  # 0: nothing but an error, which is that nobody reads the pipe any more
-        came = [fd for fd, _ in poll.poll(self._milliseconds())]
-        if supervisor and supervisor.fd in came:
-            self._serve(supervisor)
+        came = self._what_came(poll)
         if attempts:
             attempts.note()
         return any(fd in watched for fd in came)
+
+    def _what_came(self, poll: "select.poll") -> "list[int]":
+        """The descriptors; as long as only calls of the program come, they are answered here, without a detour."""
+        while True:
+            events = poll.poll(self._milliseconds())
+            supervisor = self._supervisor
+            if supervisor is None or (supervisor.fd, select.POLLIN) not in events:
+                return [fd for fd, _ in events]
+            was_ready = self.readiness.is_complete
+            self._serve(supervisor)
+            if len(events) > 1 or self._milliseconds() == 0 or self.readiness.is_complete != was_ready:
+                return [fd for fd, _ in events]
 
     def look(self) -> None:
         """Look whether the program is ready, and tell it; if that can't be done, stop the program."""
