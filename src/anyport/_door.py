@@ -12,8 +12,8 @@ from _socket import SO_REUSEADDR, SOL_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Protocol
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol
 
     class _Socket(Protocol):
         def setsockopt(self, level: int, option: int, value: int, /) -> None: ...
@@ -35,8 +35,8 @@ def shut_door(sockets: "Iterable[_Socket]") -> None:
 _PLACES = (("::", 0), ("::", 1), ("0.0.0.0", None), ("127.255.255.254", None), ("::1", 1))
 
 
-def forget_reuseport(port: int) -> None:
-    """While the door is open: undo what a visitor with SO_REUSEPORT leaves behind on a TCP port.
+def forget_reuseport(port: int, bind: "Callable[[_socket.socket, Any], object]" = _socket.socket.bind) -> None:
+    """While the door is open, or if `bind` can do without: undo what a visitor with SO_REUSEPORT leaves on a TCP port.
 
     The kernel remembers at the port that a socket with the option was bound to it (net/ipv4/inet_connection_sock.c,
     inet_csk_update_fastreuse), and would let others of the same user in who set it, even past a shut door.  Binding a
@@ -52,7 +52,7 @@ def forget_reuseport(port: int) -> None:
             if v6only is not None:
                 sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, v6only)
             sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-            sock.bind((host, port))
+            bind(sock, (host, port))
         except OSError:
             continue
         else:

@@ -46,15 +46,14 @@ class Passage:
         SO_REUSEPORT is off meanwhile, or the kernel would remember it and let others of the user in past the hold.
         Only where the program has several sockets with it on one address, it can't do without.
         """
-        way = self._past if self._has_interfaces and not self._stays_open else self._through
         if not (shared := sock.getsockopt(SOL_SOCKET, SO_REUSEPORT)):
-            return way(sock, number, call)
+            return self._pass(sock, number, call)
         try:
             sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 0)
-            errno = way(sock, number, call)
+            errno = self._pass(sock, number, call)
             if errno == EADDRINUSE:
                 sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
-                errno = way(sock, number, call)
+                errno = self._pass(sock, number, call)
                 if not errno and number[0] == "tcp":
                     self._marked.add(number)
             return errno
@@ -77,11 +76,20 @@ class Passage:
         if self.rest != 0:
             return
         for number in [each for each in self._marked if not _is_served(each)]:
-            open_door(self._held[number])
-            forget_reuseport(number[1])
-            self._shut(number)
-            self._marked.discard(number)
+            self._forget(number)
         self._next_look = time.monotonic() + _LOOK
+
+    def _forget(self, number: "Number") -> None:
+        def bind(sock: "socket", address: "tuple[str, int]") -> None:
+            if errno := self._pass(sock, number, lambda: sock.bind(address)):
+                raise OSError(errno, "bind")
+
+        forget_reuseport(number[1], bind)
+        self._marked.discard(number)
+
+    def _pass(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
+        way = self._past if self._has_interfaces and not self._stays_open else self._through
+        return way(sock, number, call)
 
     def _past(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
         """By interfaces.  A bind may set the socket's own: that of a link-local address (ipv6(7))."""

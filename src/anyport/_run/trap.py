@@ -6,7 +6,7 @@ The child installs the filter and sends the listener over the link; the runner s
 import _socket
 import os
 import stat
-from errno import EACCES, EBUSY, EINVAL, ENOSYS, EPERM
+from errno import EACCES, EBUSY, EINVAL, ENOEXEC, ENOSYS, EPERM
 
 from anyport._linux import pidfd, prctl, seccomp, sysctl
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _PLAIN, _SUPERVISED = b"p", b"s"  # what the child may be told
+_EI_CLASS = 4  # in the ELF header: 1 for 32 bits
 _ADMIN_ONLY = 2  # of kernel.yama.ptrace_scope (Documentation/admin-guide/LSM/Yama.rst)
 CALLS = ("bind", "listen")
 CALLS_TO_RENAME = ("connect", "getsockname")
@@ -44,6 +45,8 @@ def enter(end: "socket", names: "Sequence[str]", file: str) -> None:
 
 
 def _install(names: "Sequence[str]", file: str) -> int:
+    if is_of_32_bits(file):
+        raise OSError(ENOEXEC, file)
     try:
         return seccomp.listen_to(names)
     except OSError as error:  # without CAP_SYS_ADMIN it takes no_new_privs, which would break some programs
@@ -51,6 +54,16 @@ def _install(names: "Sequence[str]", file: str) -> int:
             raise
     prctl.set_no_new_privs()
     return seccomp.listen_to(names)
+
+
+def is_of_32_bits(file: str) -> bool:
+    """Whether it is a program whose system calls have other numbers, which are not trapped (elf(5))."""
+    try:
+        with open(file, "rb") as program:
+            head = program.read(_EI_CLASS + 1)
+    except OSError:  # it may be executed all the same
+        return False
+    return head[:4] == b"\x7fELF" and head[_EI_CLASS:] == b"\1"
 
 
 def gains_privileges(file: str) -> bool:
@@ -108,6 +121,7 @@ def reason(error: OSError, file: str) -> str:
     known = {
         EBUSY: "it is under another supervisor already (seccomp), such as that of another `anyport run`",
         EACCES: f"{file} has privileges of its own (set-uid, file capabilities), which it would lose",
+        ENOEXEC: f"{file} is a program of 32 bits, whose system calls are not trapped",
         ENOSYS: "this kernel or machine has no seccomp user notification",
         EINVAL: "this kernel has no seccomp user notification with a listener (Linux 5.9+)",
     }

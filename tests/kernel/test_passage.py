@@ -1,0 +1,136 @@
+"""What a supervisor learns from the kernel, and how a socket passes its hold."""
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from anyport._linux import process_vm, rtnetlink
+from anyport._linux.socket import SO_BINDTOIFINDEX
+from anyport._run import passage, supervisor, trap
+from support import bound, needs, needs_root, python_as
+
+
+def test_own_addresses_are_local_and_others_are_not() -> None:
+    """By the kernel's routes: also a second address of an interface, and each one of 127.0.0.0/8."""
+    needs_root()
+    ip = needs("ip")
+    for line in ("link add one type veth peer two", "addr add 192.0.2.1/24 dev one", "addr add 192.0.2.2/24 dev one",
+                 "addr add 2001:db8::1/64 dev one nodad", "link set one up", "link set lo up"):  # fmt: skip
+        if subprocess.run([ip, *line.split()], check=False).returncode:
+            pytest.fail(f"ip {line}")
+    local = {
+        host: rtnetlink.is_local(socket.inet_aton(host))
+        for host in ("127.0.0.9", "192.0.2.1", "192.0.2.2", "192.0.2.3")
+    }
+    assert local == {"127.0.0.9": True, "192.0.2.1": True, "192.0.2.2": True, "192.0.2.3": False}
+    six = {
+        host: rtnetlink.is_local(socket.inet_pton(socket.AF_INET6, host))
+        for host in ("::1", "2001:db8::1", "2001:db8::2")
+    }
+    assert six == {"::1": True, "2001:db8::1": True, "2001:db8::2": False}
+    with pytest.raises(OSError, match="netlink"):
+        rtnetlink.is_local(socket.inet_aton("198.51.100.1"))
+
+
+def test_memory_is_read_whole_or_not_at_all() -> None:
+    """As a system call does: EFAULT where one byte is missing."""
+    import ctypes
+
+    text = ctypes.create_string_buffer(b"sixteen bytes of")
+    assert process_vm.read(os.getpid(), ctypes.addressof(text), 16) == b"sixteen bytes of"
+    process_vm.write(os.getpid(), ctypes.addressof(text), b"SIX")
+    assert text.value == b"SIXteen bytes of"
+    for address in (0, 1 << 46):
+        with pytest.raises(OSError, match="Bad address"):
+            process_vm.read(os.getpid(), address, 16)
+
+
+def test_low_ports_need_the_capability() -> None:
+    """Root has it; another user, and whoever is in a user namespace of his own, has not."""
+    needs_root()
+    assert supervisor._may_bind_low_ports(os.getpid())
+    assert (
+        python_as(
+            65534, "from anyport._run import supervisor\nprint(supervisor._may_bind_low_ports(os.getpid()))"
+        ).stdout
+        == "False\n"
+    )
+    child = subprocess.Popen(
+        [needs("unshare"), "-U", sys.executable, "-c", "print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout
+    child.stdout.readline()
+    assert not supervisor._may_bind_low_ports(child.pid)
+    child.communicate(b"\n")
+
+
+def test_who_may_change_interfaces_leaves_no_gap() -> None:
+    """CAP_NET_RAW decides, learnt by trying."""
+    needs_root()
+    assert passage._may_change_interface()
+    assert (
+        python_as(65534, "from anyport._run import passage\nprint(passage._may_change_interface())").stdout == "False\n"
+    )
+
+
+def test_a_program_that_gains_privileges_is_known(tmp_path: Path) -> None:
+    """set-uid and set-gid of others, and file capabilities."""
+    needs_root()
+    code = "from anyport._run import trap\nprint(*[trap.gains_privileges(path) for path in sys.argv[1:]])"
+    files = [tmp_path / name for name in ("plain", "setuid", "setgid", "locking", "capable")]
+    for file, mode in zip(files, (0o755, 0o4755, 0o2755, 0o2745, 0o755), strict=True):
+        file.write_text("")
+        file.chmod(mode)
+    os.setxattr(files[-1], "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0))
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        if folder.stat().st_uid == os.geteuid() and str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
+    assert python_as(65534, code, *map(str, files)).stdout == "False True True False True\n"
+    assert [trap.gains_privileges(str(file)) for file in files] == [False] * 5
+
+
+def test_a_program_of_32_bits_is_known(tmp_path: Path) -> None:
+    """By its ELF header; a script, and what can't be read, is none."""
+    files = [tmp_path / name for name in ("32", "64", "script", "missing")]
+    for file, head in zip(files, (b"\x7fELF\1\1", b"\x7fELF\2\1", b"#!/x"), strict=False):
+        file.write_bytes(head)
+    assert [trap.is_of_32_bits(str(file)) for file in files] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(("host", "protocol"), [("127.0.0.1", "tcp"), ("::1", "tcp"), ("::", "udp")])
+def test_a_socket_passes_its_hold_and_keeps_its_options(host: str, protocol: str) -> None:
+    """By both ways; SO_REUSEADDR, SO_REUSEPORT and the interface are as before, on both sockets."""
+    needs_root()
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    options = [socket.SO_REUSEADDR, socket.SO_REUSEPORT, SO_BINDTOIFINDEX]
+    for has_interfaces in (True, False):
+        with (
+            bound("::", 0, kind) as hold,
+            socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as sock,
+        ):
+            number = protocol, hold.getsockname()[1]
+            way = passage.Passage({number: [hold]})
+            way._has_interfaces = has_interfaces
+            for value in (0, 1):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, value)
+                before = [[each.getsockopt(socket.SOL_SOCKET, option) for option in options] for each in (hold, sock)]
+                with pytest.raises(OSError, match="in use"):
+                    sock.bind((host, number[1]))
+                assert way.let_in(sock, number, sock.getsockname) == 0
+                assert [
+                    [each.getsockopt(socket.SOL_SOCKET, option) for option in options] for each in (hold, sock)
+                ] == before
+            assert way.let_in(sock, number, partial(sock.bind, (host, number[1]))) == 0
+            if protocol == "tcp":
+                with pytest.raises(OSError, match="in use"):
+                    sock.listen()
+                assert way.let_in(sock, number, sock.listen) == 0
