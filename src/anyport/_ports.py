@@ -32,18 +32,18 @@ SERVICES = frozenset((
 # fmt: on
 
 
-def check_port(value: object) -> int:
+def check_port(value: object, *, hint: str = "`anyport` alone gives any unused port") -> int:
     """The port number that `value` (an int, or its decimal text) means, or InvalidSelection."""
     number = whole_number(value)
     if number is None:
         raise InvalidSelection(
             f"{value!r} is not a port number: it must be a whole number from {FIRST} to {LAST}",
-            hint="`anyport` alone gives any unused port",
+            hint=hint,
         )
     if not FIRST <= number <= LAST:
         raise InvalidSelection(
             f"port {number} is out of range: the limits are {FIRST} and {LAST}",
-            hint="`anyport` alone gives any unused port",
+            hint=hint,
         )
     return number
 

@@ -189,8 +189,7 @@ def _own(given: "int | Iterable[int] | Mapping[int, str] | None") -> "list[str]"
     if given is None:
         return []
     if isinstance(given, Mapping):
-        labels: Mapping[int, object] = given
-        return [f"{port}={label}" for port, label in labels.items()]
+        return [f"{port}={given[port]}" for port in given]
     return list(map(str, _each(given)))
 
 

@@ -65,12 +65,12 @@ class Command:
 
     def run(self) -> int:
         """Do it; the program's status, negative for a signal."""
-        for label in self.plan.template.unseen():
+        for label in self.plan.unseen():
             output.tell(
                 "warning", f"no argument has {{{label}}}; whether the program reads {variable(label)} can't be seen", ""
             )  # fmt: skip
         selection = self.plan.selection
-        if selection.count > 1 and not (selection.labels or selection.contiguous):
+        if selection.count > max(1, len(self.plan.own)) and not (selection.labels or selection.contiguous):
             text = f"the program can be told the first of {selection.count} ports only"
             output.tell("warning", text, "give each a label: --as web --as db, for {web} and {db}")
         closed = _streams.fill()

@@ -16,6 +16,7 @@ it ends.
 
   anyport run -- ssh -N -D {port} host
   anyport run --as web --as metrics -- server --port {web} --metrics {metrics}
+  anyport run -v --map 8080 -- ./server-with-8080-in-it
   port=$(anyport run --detach -- redis-server --port {port}) || exit
 
 In its arguments {port} stands for the number, {host} for the host that was named
@@ -26,15 +27,18 @@ a dollar sign. It finds the number in PORT too, and in WEB_PORT for a label.
 
 _EPILOG = """\
 hand-overs:
-  supervised  the port stays held, for nobody but this program and what it starts;
-              when it binds and listens it is let through
+  supervised  the port stays held, and of all programs this one and what it starts
+              are let in, as they bind and listen (without gaining privileges: no sudo)
   shared      the port stays held; a program that sets SO_REUSEADDR, as nearly all
-              servers do, binds and listens all the same; so could a stranger
+              servers do, binds and listens all the same; so can a stranger
   inherited   the program gets a listening socket: LISTEN_FDS, or {fd}
   released    the port is let go at the moment the program starts; when somebody
               else takes it, another one and a restart
   auto        supervised; shared where that can't be, and then released when the
               program seems to set no SO_REUSEADDR; inherited if an argument has {fd}
+
+With --map 8080 this number means the port for the program and what it starts: for
+bind, for connect to this machine, and in what they are told of their own sockets.
 
 It runs in the foreground like the program itself would: terminal, signals and
 exit status are the program's.
@@ -55,7 +59,7 @@ def _parser() -> Parser:
     how.add_argument("--hand-over", metavar="MODE", default=AUTO, help=f"{', '.join(HAND_OVERS)} (the default is auto)")
     how.add_argument(
         "--map", dest="own", metavar="PORT[=LABEL]", action="append", default=[],
-        help="the program's own number, under which it shall find its port; repeatable",
+        help="a number in the program itself, such as 8080: it stands for the port; repeatable",
     )  # fmt: skip
     how.add_argument("--env", metavar="NAME={port}", action="append", default=[], help="a variable for it; repeatable")
     how.add_argument("--retries", metavar="COUNT", default=RETRIES, help="restarts when it loses its port (5)")

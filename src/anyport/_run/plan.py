@@ -62,6 +62,11 @@ class Plan:
         path = template.variables.get("PATH", os.environ.get("PATH", os.defpath))
         self.file = find_program(template.command[0], path)
 
+    def unseen(self) -> "list[str]":
+        """The labels of which the program may never learn the port."""
+        mapped = {self.selection.labels[index] for index in self.own.values() if self.selection.labels}
+        return [label for label in self.template.unseen() if label not in mapped]
+
     def _check_hand_over(self, hand_over: str) -> str:
         if hand_over not in HAND_OVERS:
             raise InvalidSelection(f"{hand_over!r} is no hand-over", hint=f"it is one of {', '.join(HAND_OVERS)}")
@@ -90,7 +95,7 @@ def _check_own(own: "Sequence[str]", selection: "Selection") -> "dict[int, int]"
     found = dict[int, int]()
     for text in own:
         number, equals, label = text.partition("=")
-        port = check_port(number)
+        port = check_port(number, hint="--map 8080, or --map 8080=web for the port with that label")
         index = len(found)
         if port in found:
             raise InvalidSelection(f"--map {port} is there twice", hint="each number can stand for one port only")
