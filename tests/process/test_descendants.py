@@ -8,7 +8,7 @@ from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2
 import pytest
 
 from anyport._linux import proc
-from support import needs, needs_root
+from support import COMMAND, needs, needs_root
 from terminal import PYTHON, RUN, Started, ours, started, state, status_lines, until, witness
 
 # Orphans three processes, and waits until each has ended and been reaped; the program has no child of its own then.
@@ -63,14 +63,59 @@ def test_orphans_are_reaped_by_the_runner() -> None:
         assert runner.wait() == 7
 
 
+LEAVES = ("-c", '"$@" & read line; exit 3', "sh", *witness)
+
+
 def test_the_runner_ends_with_the_program() -> None:
-    """Whatever else the program started; that goes on."""
-    with started(*RUN, needs("sh"), "-c", '"$@" & read line; exit 3', "sh", *witness) as runner:
+    """Whatever else the program started; that goes on.  Shared: nothing of ours is left."""
+    with started(COMMAND, "run", "--hand-over", "shared", "--", needs("sh"), *LEAVES) as runner:
         grandchild = runner.number()
         runner.type("\n")
         assert runner.wait() == 3
         assert ours() == {grandchild}
         assert runner.signals(grandchild, through=grandchild) == []
+
+
+def test_a_process_in_the_background_answers_what_the_program_left() -> None:
+    """Supervised: the runner ends as ever; what answers the calls of the rest stays as long as there is one."""
+    with started(*RUN, needs("sh"), *LEAVES) as runner:
+        grandchild = runner.number()
+        runner.type("\n")
+        assert runner.wait() == 3
+        (keeper,) = ours() - {grandchild}
+        assert os.getsid(keeper) == keeper
+        assert runner.signals(grandchild, through=grandchild) == []
+        os.kill(grandchild, SIGKILL)
+        until(lambda: not ours(), "the end of the process in the background")
+        assert runner.rest() == ""
+
+
+# Ends, and leaves a child that binds and listens only then, without SO_REUSEADDR, and a grandchild of that one.
+BINDS_LATE = """
+import os, socket, sys
+if os.fork():
+    os._exit(3)
+os.write(1, b"ready %d\\n" % os.getpid())
+os.read(0, 1)
+for host in ("127.0.0.1", "127.0.0.2"):
+    server = socket.socket()
+    server.bind((host, int(os.environ["PORT"])))
+    server.listen()
+    os.write(1, b"ready %d\\n" % os.getpid())
+    if os.fork():
+        os._exit(0)
+"""
+
+
+def test_what_the_program_left_can_still_take_its_port() -> None:
+    """Supervised: also after the runner has ended, and by a process that was started only afterwards."""
+    with started(*RUN, *PYTHON, BINDS_LATE) as runner:
+        first = runner.number()
+        assert runner.wait() == 3
+        runner.type("\n")
+        assert runner.number() == first
+        assert runner.number() != first
+        until(lambda: not ours(), "the end of all")
 
 
 def test_a_daemon_keeps_a_process_in_the_background_until_the_last_one_ends() -> None:

@@ -4,12 +4,15 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from anyport._linux import proc, sock_diag
 from running import content_of, end, run, script, start
+from sandboxes import run_within, start_within
+from support import COMMAND, bound, listening
 
 
 def test_placeholders_and_variables(tmp_path: Path) -> None:
@@ -68,13 +71,26 @@ def test_a_server_runs_and_is_ready_when_it_listens(how: str, server: list[str],
     assert not sock_diag.sockets("tcp", port)
 
 
-def test_a_program_without_reuseaddr_is_started_again_released(server: list[str], tmp_path: Path) -> None:
-    """auto: our own hold refused it, which is seen; the same port, said in one line."""
+def test_a_program_without_reuseaddr_is_supervised(server: list[str], tmp_path: Path) -> None:
+    """auto: it gets its port at its one start, past a door that stays shut, and nothing is said."""
     file = tmp_path / "port"
     process = start("--port-file", str(file), "--", *server)
+    port = int(content_of(file, process))
+    assert {row.state for row in sock_diag.sockets("tcp", port)} == {"BOUND", "LISTEN"}
+    with pytest.raises(OSError, match="in use"):
+        bound("127.0.0.2", port, reuse=True)
+    assert end(process) == ""
+    assert not sock_diag.sockets("tcp", port)
+
+
+def test_a_program_without_reuseaddr_is_started_again_released(server: list[str], tmp_path: Path) -> None:
+    """auto, where it can't be supervised: our own hold refused it, which is seen; the same port, said in one line."""
+    file = tmp_path / "port"
+    process = start_within("no-seccomp", "--port-file", str(file), "--", *server)
     port = content_of(file, process).strip()
-    told = [line for line in end(process).splitlines() if line.startswith("anyport: ")]
+    not_supervised, *told = [line for line in end(process).splitlines() if line.startswith("anyport: ")]
     why = "nobody else has it, so it seems to set no SO_REUSEADDR; now released"
+    assert not_supervised.startswith("anyport: note: shared, not supervised: ")
     assert told == [f"anyport: note: the program ended with status 1 and without {port}: {why}"]
 
 
@@ -106,20 +122,64 @@ def test_a_killed_program_is_not_started_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["shared", "released", "auto"])
 def test_a_lost_port_means_another_one(how: str, loser: list[str], tmp_path: Path) -> None:
-    """The program is started again on it; the stranger keeps the first."""
-    done = run("--hand-over", how, "--", *loser)
+    """The program is started again on it; the stranger keeps the first.  auto: where it can't be supervised."""
+    done = run_within("no-seccomp", "--hand-over", how, "--", *loser)
     first, second = (tmp_path / "starts").read_text().split()
     assert first != second
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stderr.splitlines() if line.startswith("anyport: ")]
+    if how == "auto":
+        assert told.pop(0).startswith("anyport: note: shared, not supervised: ")
     assert told == [
         f"anyport: note: the program ended with status 1 and without {first}: somebody else has it; now on another port"
     ]
 
 
+# Waits for a line of input at each stage: before it binds, and between bind and listen.
+SLOW = """
+import os, socket, sys
+port = int(sys.argv[1])
+server = socket.socket()
+for step in (lambda: None, lambda: server.bind(("127.0.0.1", port)), server.listen):
+    step()
+    print(port, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("how", ["supervised", "auto"])
+def test_a_supervised_port_can_not_be_lost(how: str, tmp_path: Path) -> None:
+    """Not before the program binds it, nor between its bind and its listen, nor afterwards; whatever others set."""
+    with subprocess.Popen(
+        [COMMAND, "run", "--hand-over", how, "--", *script(tmp_path, SLOW), "{port}"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin
+        assert process.stdout
+        for states in ({"BOUND"}, {"BOUND"}, {"BOUND", "LISTEN"}):
+            port = int(process.stdout.readline())
+            assert {row.state for row in sock_diag.sockets("tcp", port)} == states
+            for reuse in (False, True):
+                for host in ("127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::"):
+                    with pytest.raises(OSError, match="in use"):
+                        bound(host, port, reuse=reuse)
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert process.communicate(timeout=20)[1] == ""
+    assert process.returncode == 0
+
+
+def test_a_stranger_that_had_the_port_before_keeps_it(server: list[str]) -> None:
+    """Supervised too: a number that somebody has is none that is held."""
+    with listening("127.0.0.1", 20123, reuse=True):
+        done = run("--port", "20123", "--only", "--", *server)
+    assert done.returncode == 125
+    assert "20123/tcp is in use: LISTEN on" in done.stderr
+
+
 def test_retries_come_to_an_end(loser: list[str], tmp_path: Path) -> None:
     """--retries 0: the program's own failure is all there is."""
-    done = run("--retries", "0", "--", *loser)
+    done = run("--hand-over", "shared", "--retries", "0", "--", *loser)
     assert done.returncode == 1
     assert done.stderr.endswith(": somebody else has it; no retry is left\n")
     assert len((tmp_path / "starts").read_text().split()) == 1
@@ -127,7 +187,7 @@ def test_retries_come_to_an_end(loser: list[str], tmp_path: Path) -> None:
 
 def test_only_that_port_and_it_is_lost(loser: list[str]) -> None:
     """No other port will do: the error says who has it, 125."""
-    done = run("--port", "20123", "--only", "--", *loser)
+    done = run("--hand-over", "shared", "--port", "20123", "--only", "--", *loser)
     assert done.returncode == 125
     assert "20123/tcp is in use: LISTEN on" in done.stderr
 

@@ -1,5 +1,6 @@
 """`anyport run`: when the program is ready, who is told, and what if it never is."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,9 @@ from anyport._clock import pauses
 from anyport._linux import proc, sock_diag
 from anyport._selection import Selection
 from running import assert_refused, content_of, end, is_in_use, run, script, start
+from sandboxes import run_within
 from support import COMMAND, bound, listening
+from terminal import ours
 
 
 def test_a_stale_port_file_is_not_believed(tmp_path: Path) -> None:
@@ -124,14 +127,14 @@ def list_of_listeners() -> list[int]:
 
 
 def runners() -> list[int]:
-    """The pids of the runners that are in the background."""
-    return [
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/stat")
-        if (found := proc.stat(int(path.parent.name)))
-        and found.parent == 1
-        and b"--detach" in (path.parent / "cmdline").read_bytes()
-    ]
+    """The pids of this test's runners that are in the background."""
+    found = []
+    for pid in ours():
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
+            stat, words = proc.stat(pid), Path(f"/proc/{pid}/cmdline").read_bytes()
+            if stat and stat.parent == 1 and b"--detach" in words:
+                found.append(pid)
+    return found
 
 
 def test_detach_prints_the_port_when_the_program_is_ready(server: list[str], tmp_path: Path) -> None:
@@ -205,12 +208,30 @@ def test_detach_whose_port_can_not_be_told_stops_the_program(server: list[str]) 
     assert any(not is_in_use(20123) for _ in pauses(10))
 
 
-def test_a_detached_runner_tells_its_caller_of_restarts(server: list[str]) -> None:
-    """On the caller's standard error, not in the log."""
-    done = run("--detach", "--", *server)
+def test_a_detached_runner_tells_its_caller_of_restarts(server: list[str], tmp_path: Path) -> None:
+    """On the caller's standard error, not in the log; where it can't be supervised, which is told too."""
+    log = tmp_path / "log"
+    done = run_within("no-seccomp", "--detach", "--log", str(log), "--", *server)
     for pid in runners():
         os.kill(pid, signal.SIGTERM)
-    assert "now released" in done.stderr
+    first, second = done.stderr.splitlines()
+    assert first.startswith("anyport: note: shared, not supervised: ")
+    assert second.endswith("now released")
+    assert "anyport: " not in log.read_text()
+    assert any(not is_in_use(int(done.stdout)) for _ in pauses(10))
+
+
+def test_detach_supervises_a_program_without_reuseaddr(server: list[str]) -> None:
+    """There is nothing to tell: it is ready after its first start, and nobody else gets in."""
+    done = run("--detach", "--", *server)
+    try:
+        assert done.stderr == ""
+        with pytest.raises(OSError, match="in use"):
+            bound("127.0.0.2", int(done.stdout), reuse=True)
+    finally:
+        for pid in runners():
+            os.kill(pid, signal.SIGTERM)
+    assert any(not is_in_use(int(done.stdout)) for _ in pauses(10))
 
 
 def test_detach_waits_for_a_daemon(tmp_path: Path) -> None:

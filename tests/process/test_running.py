@@ -15,6 +15,7 @@ import anyport
 from anyport._clock import pauses
 from anyport._linux import proc
 from running import is_in_use, script
+from sandboxes import within
 from support import listening, python
 
 SLEEP = ["sleep", "60"]
@@ -33,7 +34,7 @@ def is_alive(pid: int) -> bool:
 def test_it_returns_when_the_program_listens_and_stops_it_in_the_end(server: list[str]) -> None:
     """The very program answers; after the block it is gone, and its port is nobody's."""
     with anyport.run([*server, "reuse"]) as running:
-        assert running.hand_over == "shared"
+        assert running.hand_over == "supervised"
         assert running.returncode is None
         assert answer(running.port) == b"%d" % running.pid
         assert running.ports == [running.port]
@@ -43,11 +44,40 @@ def test_it_returns_when_the_program_listens_and_stops_it_in_the_end(server: lis
     assert not is_in_use(running.port)
 
 
-def test_a_server_without_reuseaddr_is_released(server: list[str]) -> None:
-    """And says so."""
-    with anyport.run(server, stderr=subprocess.DEVNULL) as running:
-        assert running.hand_over == "released"
-        assert answer(running.port)
+def test_a_server_without_reuseaddr_is_supervised(server: list[str], recwarn: pytest.WarningsRecorder) -> None:
+    """It is started once, and nothing is said."""
+    with anyport.run(server) as running:
+        assert running.hand_over == "supervised"
+        assert answer(running.port) == b"%d" % running.pid
+    assert [str(each.message) for each in recwarn] == []
+
+
+HAND_OVER = """
+import anyport, subprocess, sys
+with anyport.run(sys.argv[2:], hand_over=sys.argv[1], stderr=subprocess.DEVNULL) as running:
+    print(running.hand_over)
+"""
+
+
+def unsupervised(*words: str) -> "subprocess.CompletedProcess[str]":
+    """The library where it can't have a program supervised."""
+    command = within("no-seccomp", sys.executable, "-W", "error", "-c", HAND_OVER, *words)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_where_a_server_can_not_be_supervised_it_is_shared_or_released(server: list[str]) -> None:
+    """Shared, and one without SO_REUSEADDR released; which of them it is can be asked."""
+    for words, hand_over in (([*server, "reuse"], "shared"), (server, "released")):
+        done = unsupervised("auto", *words)
+        assert (done.returncode, done.stdout) == (0, f"{hand_over}\n"), done.stderr
+
+
+def test_what_was_asked_for_and_can_not_be_is_an_error(server: list[str]) -> None:
+    """The class of its own, and the cause."""
+    done = unsupervised("supervised", *server)
+    assert (done.returncode, done.stdout) == (1, "")
+    last = [line for line in done.stderr.splitlines() if "can't be supervised" in line][-1]
+    assert last.startswith("anyport.errors.HandOverUnavailable: the program can't be supervised: ")
 
 
 def test_words_variables_and_streams_reach_the_program(tmp_path: Path) -> None:

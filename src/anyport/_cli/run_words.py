@@ -28,7 +28,7 @@ a dollar sign. It finds the number in PORT too, and in WEB_PORT for a label.
 _EPILOG = """\
 hand-overs:
   supervised  the port stays held, and of all programs this one and what it starts
-              are let in, as they bind and listen (without gaining privileges: no sudo)
+              are let in; sudo does not work in it, unless root calls
   shared      the port stays held; a program that sets SO_REUSEADDR, as nearly all
               servers do, binds and listens all the same; so can a stranger
   inherited   the program gets a listening socket: LISTEN_FDS, or {fd}
@@ -59,7 +59,7 @@ def _parser() -> Parser:
     how.add_argument("--hand-over", metavar="MODE", default=AUTO, help=f"{', '.join(HAND_OVERS)} (the default is auto)")
     how.add_argument(
         "--map", dest="own", metavar="PORT[=LABEL]", action="append", default=[],
-        help="a number in the program itself, such as 8080: it stands for the port; repeatable",
+        help="a number in the program itself, which stands for the port; repeatable",
     )  # fmt: skip
     how.add_argument("--env", metavar="NAME={port}", action="append", default=[], help="a variable for it; repeatable")
     how.add_argument("--retries", metavar="COUNT", default=RETRIES, help="restarts when it loses its port (5)")

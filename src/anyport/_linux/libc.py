@@ -31,6 +31,14 @@ def call(name: str, *args: "int | bytes | None") -> int:
     return prepare(name, *args)()
 
 
+def syscall(name: str, number: int, *args: "int | bytes | None") -> int:
+    """Make a system call that the library has no function for."""
+    try:
+        return call("syscall", number, *args)
+    except OSError as error:
+        raise OSError(error.errno, f"{name}: {os.strerror(error.errno or 0)}") from None
+
+
 def getsockname(fd: int) -> bytes:
     """A socket's own address as the kernel writes it."""
     address, length = ctypes.create_string_buffer(_LONGEST_ADDRESS), ctypes.c_uint(_LONGEST_ADDRESS)

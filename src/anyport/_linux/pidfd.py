@@ -3,7 +3,7 @@
 import os
 from errno import EINVAL
 
-from anyport._linux.libc import call
+from anyport._linux.libc import syscall
 from anyport._linux.sysctl import read_whole
 
 PIDFD_THREAD = os.O_EXCL  # Linux 6.9+
@@ -31,4 +31,4 @@ def process_of(tid: int) -> int:
 
 def getfd(pidfd: int, fd: int) -> int:
     """A copy of a descriptor, close-on-exec; EPERM for a process that we may not trace."""
-    return call("syscall", _SYS_pidfd_getfd, pidfd, fd, 0)
+    return syscall("pidfd_getfd", _SYS_pidfd_getfd, pidfd, fd, 0)

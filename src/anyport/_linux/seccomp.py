@@ -10,7 +10,7 @@ from errno import EINVAL, ENOENT, ENOSYS
 from fcntl import ioctl
 
 from anyport._linux import bpf
-from anyport._linux.libc import call
+from anyport._linux.libc import syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def listen_to(names: "Iterable[str]") -> int:
     flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW
     for more in (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, 0):
         try:
-            return call("syscall", here.seccomp, SECCOMP_SET_MODE_FILTER, flags | more, code.fprog)
+            return syscall("seccomp", here.seccomp, SECCOMP_SET_MODE_FILTER, flags | more, code.fprog)
         except OSError as error:
             if error.errno != EINVAL or not more:
                 raise

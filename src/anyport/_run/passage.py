@@ -110,6 +110,7 @@ class Passage:
     def _through(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
         """By the door, which takes SO_REUSEADDR on both."""
         reuse = sock.getsockopt(SOL_SOCKET, SO_REUSEADDR)
+        errno = EADDRINUSE
         sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         try:
             for _ in range(_TRIES):

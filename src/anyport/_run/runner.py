@@ -133,7 +133,8 @@ class Runner:
                 "note", f"the program may have been refused {some(held.ports)}, which is held",
                 "if it sets no SO_REUSEADDR: --hand-over released",
             )  # fmt: skip
-        return conflict.verdict(taken=taken, refused_by_us=tried and self._plan.hand_over == AUTO)
+        lost = self._supervisor is not None and self._supervisor.is_lost  # then it had to go by the door, like shared
+        return conflict.verdict(taken=taken, refused_by_us=(tried or lost) and self._plan.hand_over == AUTO)
 
     def _say_why(self, status: int, held: HandOver, next_step: str, left: int) -> None:
         why, what = "somebody else has it", "now on another port"

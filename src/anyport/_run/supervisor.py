@@ -45,6 +45,7 @@ class Supervisor:
         self.is_lost = False
         self._passage = Passage(held)
         self._tell = tell
+        self._has_own = bool(own)
         self._ports = list(dict.fromkeys(port for _, port in held))
         self._policy = Policy(held, own, sysctl.ip_unprivileged_port_start())
         self._namespace = netns_cookie(next(iter(held.values()))[0])
@@ -197,8 +198,10 @@ class Supervisor:
             self._passage.stay_open()
             ports = some(self._ports)
             text = f"process {call.tid} ({proc.comm(call.tid)}) can't be supervised: {error.strerror or error}"
+            own = ", and it goes on with its own number" if self._has_own else ""
             self._tell(
-                "warning", f"{text}; from now on whoever sets SO_REUSEADDR may take {ports} where it does not listen",
+                "warning",
+                f"{text}{own}; from now on whoever sets SO_REUSEADDR may take {ports} where it does not listen",
                 "it hides itself (PR_SET_DUMPABLE, set-uid), or was not started by us any more",
             )  # fmt: skip
         seccomp.let_continue(self.fd, call.id)

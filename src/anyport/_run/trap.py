@@ -80,8 +80,8 @@ def gains_privileges(file: str) -> bool:
 
 
 def begin_plain(end: "socket") -> None:
-    """In the parent: the child is to become the program as it is."""
-    end.send(_PLAIN)
+    """In the parent: the child is to become the program as it is; nothing if it was killed meanwhile."""
+    _tell(end, _PLAIN)
 
 
 def begin_supervised(end: "socket", pid: int, refused: "Callable[[OSError], None]") -> "int | None":
@@ -92,12 +92,21 @@ def begin_supervised(end: "socket", pid: int, refused: "Callable[[OSError], None
     listener: int | None = None
     try:
         _try_getfd(pid)
-        end.send(_SUPERVISED)
+        _tell(end, _SUPERVISED)
         listener = _received(end)
+    except ProcessLookupError:  # it was killed meanwhile, which whoever waits for its end will see
+        return None
     except OSError as error:
         refused(error)
-    end.send(_PLAIN)
+    _tell(end, _PLAIN)
     return listener
+
+
+def _tell(end: "socket", what: bytes) -> None:
+    try:
+        end.send(what)
+    except BrokenPipeError:
+        return
 
 
 def _try_getfd(pid: int) -> None:
@@ -109,27 +118,32 @@ def _try_getfd(pid: int) -> None:
         os.close(process)
 
 
-def _received(end: "socket") -> int:
+def _received(end: "socket") -> "int | None":
+    """None if the child was killed meanwhile."""
     data, ancillary, _, _ = end.recvmsg(16, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
     if ancillary:
         return int.from_bytes(ancillary[0][2], "little")
-    raise OSError(int(data or EINVAL), "seccomp")
+    if data:
+        raise OSError(int(data), f"seccomp: {os.strerror(int(data))}")
+    return None
 
 
 def reason(error: OSError, file: str) -> str:
     """Why a program can't be supervised, for people."""
+    call, _, text = (error.strerror or str(error)).partition(": ")
     known = {
-        EBUSY: "it is under another supervisor already (seccomp), such as that of another `anyport run`",
-        EACCES: f"{file} has privileges of its own (set-uid, file capabilities), which it would lose",
-        ENOEXEC: f"{file} is a program of 32 bits, whose system calls are not trapped",
-        ENOSYS: "this kernel or machine has no seccomp user notification",
-        EINVAL: "this kernel has no seccomp user notification with a listener (Linux 5.9+)",
+        ("seccomp", EBUSY): "it is under another supervisor already (seccomp), such as that of another `anyport run`",
+        ("seccomp", EACCES): f"{file} has privileges of its own (set-uid, file capabilities), which it would lose",
+        ("seccomp", ENOEXEC): f"{file} is a program of 32 bits, whose system calls are not trapped",
+        ("seccomp", ENOSYS): "this kernel or machine has no seccomp user notification",
+        ("seccomp", EINVAL): "this kernel has no seccomp user notification with a listener (Linux 5.9+)",
+        ("pidfd_getfd", ENOSYS): "this kernel has no pidfd_getfd (Linux 5.6+)",
     }
+    if (call, error.errno) in known:
+        return known[call, error.errno]
     if error.errno == EPERM and _ptrace_scope() >= _ADMIN_ONLY:
         return f"kernel.yama.ptrace_scope is {_ptrace_scope()}, so it may not be traced"
-    if error.errno in known:
-        return known[error.errno]
-    return f"{error.strerror} (errno {error.errno}): a container or sandbox seems to forbid it"
+    return f"{call}: {text} (errno {error.errno}): a container or sandbox seems to forbid it"
 
 
 def _ptrace_scope() -> int:
