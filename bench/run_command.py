@@ -82,9 +82,9 @@ def cost_table(seconds: Mapping[str, Sequence[float]], by: str) -> Table:
     return Table(f"Installed by {by}", ("command", "ms", f"x {TWO} (medians, rounds)"), rows)
 
 
-def told_by_file(path: str) -> float:
+def told_by_file(path: str, *options: str) -> float:
     """Milliseconds from listen until the port file is there."""
-    with started("--port-file", path) as runner:
+    with started(server(), "--port-file", path, *options) as runner:
         wait_for(path, runner)
         told = time.monotonic_ns()
         assert runner.stdout
@@ -100,9 +100,9 @@ def wait_for(path: str, runner: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def started(*options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`anyport run` with a server that says when it listens."""
-    command = (str(BY_PIP / "bin/anyport"), "run", *options, "--", *server())
+def started(program: Sequence[str], *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`anyport run` with a program, until it is terminated."""
+    command = (str(BY_PIP / "bin/anyport"), "run", *options, "--", *program)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as runner:
         yield runner
         runner.terminate()
@@ -120,6 +120,7 @@ def told_by_library() -> float:
 
 
 def server() -> list[str]:
+    """One that says when it listens."""
     return [sys.executable, "-I", "-S", "-c", SERVER, f"{next(_steps) % STEPS * STEP:.4f}"]
 
 
@@ -146,7 +147,7 @@ def delay_table(delays: Mapping[str, Sequence[float]]) -> Table:
 
 def memory(port_file: str) -> list[Figure]:
     """The resident memory of a runner and of a holder, while they wait."""
-    with started("--port-file", port_file) as runner:
+    with started(server(), "--port-file", port_file) as runner:
         wait_for(port_file, runner)
         running = resident(runner.pid)
     command = (str(BY_PIP / "bin/anyport"), "hold", "--for", "1m", "--json")

@@ -325,7 +325,7 @@ sys.exit(3)
 
 def python_of_all(folder: Path) -> str:
     """A Python that every user may start."""
-    for name in (sys.executable, "/usr/bin/python3"):
+    for name in (sys.executable, os.path.realpath(sys.executable), "/usr/bin/python3"):
         try:
             if not subprocess.run([name, "-c", ""], user=NOBODY, cwd=folder, check=False).returncode:
                 return name
@@ -347,6 +347,16 @@ def test_a_process_that_hides_itself_goes_by_the_open_door(
     warning, hint = done.stderr.splitlines()
     assert warning.startswith(f"anyport: warning: process {child} (hides) can't be supervised: ")
     assert hint.startswith("hint: it hides itself (PR_SET_DUMPABLE, set-uid)")
+
+
+def test_one_that_hides_itself_and_sets_no_reuseaddr_is_released(folder: Path, user: dict[str, str]) -> None:
+    """As where it is shared: it fails once, and is started again on the same port."""
+    needs_root()
+    code = f"{HIDES.partition('child =')[0]}import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n"
+    code += "socket.socket().bind(('127.0.0.1', port)); print(port)"
+    done = as_user(user, "--", python_of_all(folder), "-c", code, "{port}")
+    assert (done.returncode, done.stderr.count("now released")) == (0, 1), done.stderr
+    assert f"without {done.stdout.strip()}: nobody else has it" in done.stderr
 
 
 def test_root_sees_through_it(tmp_path: Path) -> None:
