@@ -40,7 +40,7 @@ def stay_behind(numbers: "Numbers", pids: "set[int]", ours: "set[int]", keep: "s
 def supervise_behind(supervisor: "Supervisor", keep: "set[int]") -> None:
     """Fork a process that keeps the hold and answers the trapped calls as long as anybody makes some."""
     if not os.fork():
-        _leave({*keep, supervisor.fd}, lambda: supervise(supervisor))
+        _leave(keep | supervisor.descriptors, lambda: supervise(supervisor))
 
 
 def supervise(supervisor: "Supervisor") -> None:

@@ -124,6 +124,12 @@ def host_of(address: bytes) -> "bytes | None":
     return None
 
 
+def has_scope(address: bytes) -> bool:
+    """Whether a bind to it takes an interface, too: link-local addresses, fe80::/10 and ff02::/16."""
+    host = host_of(address) or b""
+    return len(host) == 16 and ((host[0] == 0xFE and host[1] & 0xC0 == 0x80) or host[:2] == b"\xff\x02")
+
+
 def is_here_anyway(host: bytes) -> bool:
     """Whether it is an address of every machine: loopback, or the wildcard, which means loopback to connect."""
     return host in _WILDCARDS or host == bytes(15) + b"\1" or (len(host) == 4 and host[0] == 127)

@@ -1,15 +1,17 @@
 """The passage: a socket of the program past its hold, in a system call that we make for it.
 
-There are two ways.  Who has CAP_NET_RAW takes the first, which leaves no gap: the kernel compares two sockets only if
-they are bound to the same interface or one of them to none (net/ipv4/inet_connection_sock.c, inet_bind_conflict).  So
-the hold is moved to an interface that does not exist, and the program's socket to lo, for the time of the call.  All
-others are bound to none as a rule, and meet the hold as before.
+There are two ways.  Who has CAP_NET_RAW takes the first: the kernel compares two sockets only if they are bound to the
+same interface or one of them to none (net/ipv4/inet_connection_sock.c, inet_bind_conflict).  So the hold is moved to an
+interface that does not exist, and the program's socket to lo, for the time of the call.  Nearly all others are bound to
+no interface, and meet the hold as before; only one that is bound to an interface could come in.
 
-The second is the hold's door.  For the microseconds that it is open, whoever sets SO_REUSEADDR can come in too; the
-call is made again when one of them has just been in its way.
+The second is the hold's door.  For the microseconds that it is open, whoever sets SO_REUSEADDR could come in.
+
+Either way the call is made again, for a while, when one who came in was in its way: most are gone in a moment.
 """
 
 import _socket
+import os
 import time
 from _socket import SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET
 from errno import EADDRINUSE
@@ -17,6 +19,7 @@ from errno import EADDRINUSE
 from anyport._door import forget_reuseport, open_door, shut_door
 from anyport._linux.sock_diag import servers
 from anyport._linux.socket import LOOPBACK, SO_BINDTOIFINDEX
+from anyport._run.readiness import inodes_of_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from anyport._run.bind_policy import Number
 
 _NOWHERE = 0x7FFFFFFF  # the index of an interface that there never is: they are counted from 1
-_TRIES = 100  # through the door: about half a millisecond, for others who came in by chance to be gone again
+_TRIES = 50  # about half a millisecond, in which nearly all who came in by chance are gone again
+_PATIENCE = 0.05  # seconds, for one whom the kernel has let wait before it could go
 _LOOK = 0.25  # seconds between two looks whether the last of several SO_REUSEPORT sockets is closed
 
 
@@ -40,25 +44,43 @@ class Passage:
         self._marked: set[Number] = set()  # the kernel lets others of the user in who set SO_REUSEPORT
         self._next_look = 0.0
 
-    def let_in(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
+    def let_in(self, sock: "socket", number: "Number", call: "Callable[[], object]", *, has_scope: bool = False) -> int:
         """Make this call of a socket that is to pass the hold; its errno.  The socket's options are as before then.
 
-        SO_REUSEPORT is off meanwhile, or the kernel would remember it and let others of the user in past the hold.
-        Only where the program has several sockets with it on one address, it can't do without.
+        `has_scope` says that the call itself binds it to an interface: a bind to a link-local address (ipv6(7)).
         """
-        if not (shared := sock.getsockopt(SOL_SOCKET, SO_REUSEPORT)):
-            return self._pass(sock, number, call)
-        try:
-            sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 0)
-            errno = self._pass(sock, number, call)
-            if errno == EADDRINUSE:
-                sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
-                errno = self._pass(sock, number, call)
-                if not errno and number[0] == "tcp":
-                    self._marked.add(number)
-            return errno
-        finally:
-            sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, shared)
+        end = time.monotonic() + _PATIENCE
+        while True:
+            for _ in range(_TRIES):
+                errno = self._try(sock, number, call, has_scope=has_scope)
+                if errno != EADDRINUSE:
+                    return errno
+            if time.monotonic() > end or not _is_strangers(number):
+                return EADDRINUSE
+            os.sched_yield()
+
+    def _try(self, sock: "socket", number: "Number", call: "Callable[[], object]", *, has_scope: bool) -> int:
+        """Once.  A socket with SO_REUSEPORT may be one of several on one address, among which the kernel shares out.
+
+        It takes them for a group only if they have the same interface and the option when they come in.  For TCP it
+        also remembers the option, and lets others of the user in past the hold (_door.forget_reuseport).  So there the
+        first one comes in without it, and only those after it with it.
+        """
+        shared = sock.getsockopt(SOL_SOCKET, SO_REUSEPORT)
+        if not shared:
+            return self._pass(sock, number, call, has_scope=has_scope)
+        if number[0] == "udp":
+            return self._through(sock, number, call)
+        sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 0)
+        errno = self._pass(sock, number, call, has_scope=has_scope)
+        sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, shared)
+        if errno == EADDRINUSE:
+            errno = self._beside(number, call)
+            if errno == EADDRINUSE:  # another user's by now: he gave up his privileges
+                errno = self._through(sock, number, call)
+            if not errno:
+                self._marked.add(number)
+        return errno
 
     def stay_open(self) -> None:
         """Open all doors for good."""
@@ -81,20 +103,17 @@ class Passage:
 
     def _forget(self, number: "Number") -> None:
         def bind(sock: "socket", address: "tuple[str, int]") -> None:
-            if errno := self._pass(sock, number, lambda: sock.bind(address)):
+            if errno := self._pass(sock, number, lambda: sock.bind(address), has_scope=False):
                 raise OSError(errno, "bind")
 
         forget_reuseport(number[1], bind)
         self._marked.discard(number)
 
-    def _pass(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
-        way = self._past if self._has_interfaces and not self._stays_open else self._through
-        return way(sock, number, call)
-
-    def _past(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
-        """By interfaces.  A bind may set the socket's own: that of a link-local address (ipv6(7))."""
+    def _pass(self, sock: "socket", number: "Number", call: "Callable[[], object]", *, has_scope: bool) -> int:
+        if self._stays_open or not self._has_interfaces:
+            return self._through(sock, number, call)
+        is_free = not (has_scope or sock.getsockopt(SOL_SOCKET, SO_BINDTOIFINDEX))
         hold = self._held[number]
-        is_free = not sock.getsockopt(SOL_SOCKET, SO_BINDTOIFINDEX)
         try:
             for each in hold:
                 each.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, _NOWHERE)
@@ -102,25 +121,31 @@ class Passage:
                 sock.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, LOOPBACK)
             return errno_of(call)
         finally:
-            if is_free and sock.getsockopt(SOL_SOCKET, SO_BINDTOIFINDEX) == LOOPBACK:
+            if is_free:
                 sock.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, 0)
             for each in hold:
                 each.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, 0)
 
+    def _beside(self, number: "Number", call: "Callable[[], object]") -> int:
+        """By SO_REUSEPORT on both, which lets in those who set it and are of our user."""
+        hold = self._held[number]
+        try:
+            for each in hold:
+                each.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
+            return errno_of(call)
+        finally:
+            for each in hold:
+                each.setsockopt(SOL_SOCKET, SO_REUSEPORT, 0)
+
     def _through(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
         """By the door, which takes SO_REUSEADDR on both."""
         reuse = sock.getsockopt(SOL_SOCKET, SO_REUSEADDR)
-        errno = EADDRINUSE
         sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         try:
-            for _ in range(_TRIES):
-                open_door(self._held[number])
-                errno = errno_of(call)
-                self._shut(number)
-                if errno != EADDRINUSE:
-                    break
-            return errno
+            open_door(self._held[number])
+            return errno_of(call)
         finally:
+            self._shut(number)
             sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, reuse)
 
     def _shut(self, number: "Number") -> None:
@@ -149,6 +174,15 @@ def _may_change_interface() -> bool:
         return True
     finally:
         sock.close()
+
+
+def _is_strangers(number: "Number") -> bool:
+    """Whether a process that is none of the program's has it."""
+    try:
+        rows = servers(*number)
+    except OSError:  # netlink is refused
+        return False
+    return bool(rows) and not {row.inode for row in rows} <= inodes_of_tree()
 
 
 def _is_served(number: "Number") -> bool:

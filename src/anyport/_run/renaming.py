@@ -32,14 +32,13 @@ class Connections:
         self._listener = listener
         self.waiting: dict[int, tuple[int, bytes]] = {}  # by call: descriptor and address
 
-    def make(self, fd: int, address: bytes, call: int) -> None:
-        """Connect this socket, and answer this call when that is done: at once if it does not block."""
-        is_blocking = not fcntl(fd, F_GETFL) & os.O_NONBLOCK
+    def make(self, fd: int, address: bytes, call: int, later: int) -> int:
+        """Connect this socket: the errno, or `later` if it may block; then the call is answered when that is done."""
+        if fcntl(fd, F_GETFL) & os.O_NONBLOCK:
+            return errno_of(libc.prepare("connect", fd, address, len(address)))
         self.waiting[call] = os.dup(fd), address
-        if is_blocking:
-            _thread.start_new_thread(self._make, (call,))
-        else:
-            self._make(call)
+        _thread.start_new_thread(self._make, (call,))
+        return later
 
     def resume(self) -> None:
         """In a fork, which has none of the threads: wait for the same again; a second connect joins the first."""

@@ -8,13 +8,13 @@ import _socket
 import os
 import select
 import time
-from errno import EACCES, EBADF, EFAULT, ENOTSOCK
+from errno import EBADF, EFAULT, EINVAL, ENOTSOCK
 
 from anyport._linux import libc, pidfd, proc, process_vm, seccomp, sysctl
 from anyport._linux.socket import netns_cookie
 from anyport._messages import some
 from anyport._run import renaming
-from anyport._run.bind_policy import CONNECT, GO_ON, Policy, protocol_of
+from anyport._run.bind_policy import CONNECT, GO_ON, Policy, has_scope, protocol_of
 from anyport._run.passage import Passage, errno_of
 
 TYPE_CHECKING = False
@@ -26,9 +26,20 @@ if TYPE_CHECKING:
     from anyport._messages import Tell
     from anyport._run.bind_policy import Number
 
+    Outcome = tuple[int, Number | None]  # errno; the port on which the program can be reached now
+
 _LONGEST_ADDRESS = 128  # struct sockaddr_storage
 _MOST_BACKLOG = (1 << 31) - 1
 _INT = (1 << 32) - 1
+_KERNEL, _LATER = -1, -2  # in the place of an errno: the kernel goes on with the call; somebody else answers it
+
+
+class _BadAddress(Exception):
+    """There is no such address as the call names."""
+
+    def __init__(self, errno: int) -> None:
+        super().__init__(errno)
+        self.errno = errno
 
 
 class Supervisor:
@@ -97,6 +108,11 @@ class Supervisor:
             self.tidy()
 
     @property
+    def descriptors(self) -> "set[int]":
+        """What is needed to go on: the listener, and sockets that are being connected."""
+        return {self.fd, *(fd for fd, _ in self._connections.waiting.values())}
+
+    @property
     def rest(self) -> "float | None":
         """Seconds after which `tidy` is due; None if there is nothing to be tidied."""
         return self._passage.rest
@@ -111,85 +127,65 @@ class Supervisor:
             os.close(self.fd)
 
     def _answer(self, call: "Notification") -> "Number | None":
+        errno, number = self._do(call)
+        # The copy of the socket is closed by now: else one that the program closes next would still be open.
+        if errno == _KERNEL:
+            seccomp.let_continue(self.fd, call.id)
+        elif errno != _LATER:
+            seccomp.answer(self.fd, call.id, errno)
+        return number
+
+    def _do(self, call: "Notification") -> "Outcome":
         try:
             sock = _copy_of(call.tid, call.args[0] & _INT)
         except OSError as error:
             if error.errno not in (EBADF, ENOTSOCK):
                 raise
-            seccomp.let_continue(self.fd, call.id)  # which is told the same
-            return None
+            return _KERNEL, None  # which says the same
         try:
             protocol = protocol_of(sock.family, sock.type, sock.proto)
             if not protocol or netns_cookie(sock) != self._namespace:
-                seccomp.let_continue(self.fd, call.id)
-                return None
+                return _KERNEL, None
             return self._calls[call.nr](call, sock, protocol)
+        except _BadAddress as error:
+            return error.errno, None
         finally:
             sock.close()
 
-    def _bind(self, call: "Notification", sock: "socket", protocol: str) -> "Number | None":
-        address = self._address(call)
-        if address is None:
-            return None
-        step = self._policy.bind(protocol, address)
+    def _bind(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
+        step = self._policy.bind(protocol, _address_of(call))
         bind = libc.prepare("bind", sock.fileno(), step.address, len(step.address))
-        if not seccomp.is_waiting(self.fd, call.id):
-            return None
-        if step.needs_privilege and not _may_bind_low_ports(call.tid):
-            errno = EACCES
-        elif step.number is None:
-            errno = errno_of(bind)
-        else:
-            errno = self._passage.let_in(sock, step.number, bind)
-        seccomp.answer(self.fd, call.id, errno)
-        return step.number if protocol == "udp" and not errno else None
+        if not self._is_waiting(call) or (step.needs_privilege and not _may_bind_low_ports(call.tid)):
+            return _KERNEL, None  # which refuses it, and knows better than we in which order it looks for errors
+        if step.number is None:
+            return errno_of(bind), None
+        errno = self._passage.let_in(sock, step.number, bind, has_scope=has_scope(step.address))
+        return errno, step.number if protocol == "udp" and not errno else None
 
-    def _listen(self, call: "Notification", sock: "socket", protocol: str) -> "Number | None":
+    def _listen(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
         is_listening = bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
         step = self._policy.listen(protocol, sock.getsockname()[1], is_listening=is_listening)
-        if step.number is None:
-            seccomp.let_continue(self.fd, call.id)
-            return None
         backlog = min(call.args[1] & _INT, _MOST_BACKLOG)  # the kernel takes it for unsigned
-        if not seccomp.is_waiting(self.fd, call.id):
-            return None
+        if step.number is None or not self._is_waiting(call):
+            return _KERNEL, None
         errno = self._passage.let_in(sock, step.number, lambda: sock.listen(backlog))
-        seccomp.answer(self.fd, call.id, errno)
-        return None if errno else step.number
+        return errno, None if errno else step.number
 
-    def _connect(self, call: "Notification", sock: "socket", protocol: str) -> None:
-        address = self._address(call)
-        if address is None:
-            return
-        step = self._policy.connect(protocol, address)
-        if step.action != CONNECT or not renaming.is_here(step.address):
-            seccomp.let_continue(self.fd, call.id)
-            return
-        if not seccomp.is_waiting(self.fd, call.id):
-            return
-        self._connections.make(sock.fileno(), step.address, call.id)
+    def _connect(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
+        step = self._policy.connect(protocol, _address_of(call))
+        if step.action != CONNECT or not renaming.is_here(step.address) or not self._is_waiting(call):
+            return _KERNEL, None
+        return self._connections.make(sock.fileno(), step.address, call.id, _LATER), None
 
-    def _getsockname(self, call: "Notification", sock: "socket", protocol: str) -> None:
+    def _getsockname(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
         step = self._policy.getsockname(protocol, libc.getsockname(sock.fileno()))
-        if step.action == GO_ON:
-            seccomp.let_continue(self.fd, call.id)
-            return
-        errno = errno_of(lambda: renaming.write_name(call, step.address)) if seccomp.is_waiting(self.fd, call.id) else 0
-        seccomp.answer(self.fd, call.id, errno)
+        if step.action == GO_ON or not self._is_waiting(call):
+            return _KERNEL, None
+        return errno_of(lambda: renaming.write_name(call, step.address)), None
 
-    def _address(self, call: "Notification") -> "bytes | None":
-        """The address that the call names, copied; None if it was answered, for there is none."""
-        length = call.args[2] & _INT
-        if length > _LONGEST_ADDRESS:
-            seccomp.let_continue(self.fd, call.id)  # which is told EINVAL
-            return None
-        try:
-            return process_vm.read(call.tid, call.args[1], length) if length else b""
-        except OSError as error:
-            if error.errno != EFAULT:
-                raise
-            seccomp.answer(self.fd, call.id, EFAULT)
-            return None
+    def _is_waiting(self, call: "Notification") -> bool:
+        """To be asked once socket and memory were had: then they are those of the thread that calls."""
+        return seccomp.is_waiting(self.fd, call.id)
 
     def _lose(self, call: "Notification", error: OSError) -> None:
         """Let a call go on that can't be made for its program, by the door, which stays open from now on."""
@@ -205,6 +201,19 @@ class Supervisor:
                 "it hides itself (PR_SET_DUMPABLE, set-uid), or was not started by us any more",
             )  # fmt: skip
         seccomp.let_continue(self.fd, call.id)
+
+
+def _address_of(call: "Notification") -> bytes:
+    """The address that the call names, copied; EINVAL and EFAULT as the kernel has it."""
+    length = call.args[2] & _INT
+    if length > _LONGEST_ADDRESS:
+        raise _BadAddress(EINVAL)
+    try:
+        return process_vm.read(call.tid, call.args[1], length) if length else b""
+    except OSError as error:
+        if error.errno != EFAULT:
+            raise
+        raise _BadAddress(EFAULT) from None
 
 
 def _copy_of(tid: int, fd: int) -> "socket":

@@ -130,7 +130,8 @@ def _received(end: "socket") -> "int | None":
 
 def reason(error: OSError, file: str) -> str:
     """Why a program can't be supervised, for people."""
-    call, _, text = (error.strerror or str(error)).partition(": ")
+    said = error.strerror or str(error)
+    call = said.partition(":")[0]
     known = {
         ("seccomp", EBUSY): "it is under another supervisor already (seccomp), such as that of another `anyport run`",
         ("seccomp", EACCES): f"{file} has privileges of its own (set-uid, file capabilities), which it would lose",
@@ -139,11 +140,11 @@ def reason(error: OSError, file: str) -> str:
         ("seccomp", EINVAL): "this kernel has no seccomp user notification with a listener (Linux 5.9+)",
         ("pidfd_getfd", ENOSYS): "this kernel has no pidfd_getfd (Linux 5.6+)",
     }
-    if (call, error.errno) in known:
-        return known[call, error.errno]
+    if text := known.get((call, error.errno or 0)):
+        return text
     if error.errno == EPERM and _ptrace_scope() >= _ADMIN_ONLY:
         return f"kernel.yama.ptrace_scope is {_ptrace_scope()}, so it may not be traced"
-    return f"{call}: {text} (errno {error.errno}): a container or sandbox seems to forbid it"
+    return f"{said} (errno {error.errno}): a container or sandbox seems to forbid it"
 
 
 def _ptrace_scope() -> int:
