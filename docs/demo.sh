@@ -36,19 +36,20 @@ PYTHON
 listener() { # PORT: print the pid of the process that listens on it
     "$anyport" --only "$1" 2>&1 | sed -n 's/.*LISTEN[^;]*(pid \([0-9]*\)).*/\1/p'
 }
-taken() { # PORT OPTION: try to take it like a program that sets this option, or none
+taken() { # PORT [OPTION [ADDRESS]]: try to take it like a program that sets this option, or none
     "$python" - "$@" <<'PYTHON'
 import socket, sys
 
+how = f"with {sys.argv[2] if sys.argv[2:] else 'no option'}{', on '.join(['', *sys.argv[3:]])}:"
 with socket.socket() as sock:
     if sys.argv[2:]:
         sock.setsockopt(socket.SOL_SOCKET, getattr(socket, sys.argv[2]), 1)
     try:
-        sock.bind(("", int(sys.argv[1])))
+        sock.bind((sys.argv[3] if sys.argv[3:] else "", int(sys.argv[1])))
         sock.listen()
-        print(f"with {sys.argv[2]}:" if sys.argv[2:] else "with no option:", "taken")
+        print(how, "taken")
     except OSError as error:
-        print(f"with {sys.argv[2]}:" if sys.argv[2:] else "with no option:", error)
+        print(how, error)
 PYTHON
 }
 
@@ -88,9 +89,10 @@ if [ "$answer" != "$page" ]; then
     exit 1
 fi
 
-say 'meanwhile others try to take it, with SO_REUSEADDR and without'
+say 'meanwhile others try to take it: without SO_REUSEADDR, with it, and where the server does not listen'
 taken "$port"
 taken "$port" SO_REUSEADDR
+taken "$port" SO_REUSEADDR 127.0.0.2
 
 say 'while the server runs, the port is refused, and the message says who has it'
 status=0
@@ -101,6 +103,19 @@ echo "exit status $status"
 say 'stop the server, and ask for its number again'
 stop
 show "$port"
+
+if "$anyport" run --hand-over supervised -- true 2>/dev/null; then
+    say 'a server with its own number in it, 8000: it believes that it has it'
+    printf '$ anyport run --map 8000 --detach -- python3 -m http.server --bind 127.0.0.1\n'
+    port=$("$anyport" run --map 8000 --detach --log "$folder/mapped" -- \
+        "$python" -u -m http.server --bind 127.0.0.1 --directory "$folder")
+    echo "$port"
+    server=$(listener "$port")
+    printf '$ fetch http://127.0.0.1:%s/\n' "$port"
+    fetch "http://127.0.0.1:$port/"
+    grep Serving "$folder/mapped"
+    stop
+fi
 
 say 'hold a port as long as this script runs: nobody can bind it, but servers that set SO_REUSEADDR'
 show hold --while $$ 20123

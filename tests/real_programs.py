@@ -14,7 +14,8 @@ from support import IS_ROOT, needs
 
 FILES = Path(__file__).with_name("programs") / "files"
 V4, V6 = "127.0.0.1", "::1"
-AUTO, SHARED, INHERITED, RELEASED = "auto", "shared", "inherited", "released"
+AUTO, SUPERVISED, SHARED = "auto", "supervised", "shared"
+INHERITED, RELEASED = "inherited", "released"
 KILLED, EXITED = -SIGTERM, 128 + SIGTERM  # what most programs end with when they are asked to end
 HTTP = (b"GET / HTTP/1.0\r\n\r\n", b"200 OK")
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)  # of PostgreSQL, answered by one letter
@@ -56,9 +57,13 @@ class Program:
             return told  # that says it
         return told if how == AUTO else [*told, "--hand-over", how]
 
+    def is_held(self, how: str) -> bool:
+        """Whether the hold stays beside the program's own sockets."""
+        return how in (AUTO, SUPERVISED) or (how == SHARED and self.reuses)
+
     def hand_overs(self) -> list[str]:
         """Those that it supports."""
-        return [AUTO, RELEASED, *[SHARED] * self.reuses, *[INHERITED] * bool(self.inherited)]
+        return [AUTO, SUPERVISED, RELEASED, *[SHARED] * self.reuses, *[INHERITED] * bool(self.inherited)]
 
 
 def found(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from real_programs import AS_POSTGRES, AUTO, FILES, INHERITED, PROGRAMS, SHARED, V4, V6, Program, words
+from real_programs import AS_POSTGRES, FILES, INHERITED, PROGRAMS, V4, V6, Program, words
 from real_runs import ask, at_once, end
 from support import IS_ROOT, needs
 
@@ -78,12 +78,11 @@ def folders(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
 def test_three_at_once(program: Program, how: str, folders: list[Path], tmp_path: Path) -> None:
     """Each has a port of its own, answers where it usually does and nowhere else, and ends as it usually does."""
     hosts = (V4, V6) if how == INHERITED else program.hosts
-    is_held = program.reuses and how in (AUTO, SHARED)
     commands = [program.line(how, folder) for folder in folders]
     with at_once(tmp_path, commands, program.options(how), folders) as runs:
         for run in runs:
             assert run.addresses(program.protocol)
-            assert run.is_held(program.protocol) == is_held
+            assert run.is_held(program.protocol) == program.is_held(how)
             for host in hosts:
                 ask(host, run.port, *program.asked, program.protocol)
             if V6 not in hosts and program.protocol == "tcp":

@@ -1,0 +1,237 @@
+"""`anyport run --map 8080`: programs with a number of their own written in, several of them at once."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anyport._clock import pauses
+from anyport._linux import sock_diag
+from real_programs import FILES, HTTP, V4, V6
+from real_runs import LIMIT, ask, at_once, end
+from running import run, script
+from support import needs, needs_root
+
+MAP = ["--map", "8080"]
+
+# Talks to itself from the addresses that are named; says, and then tells everybody, which ports it saw.
+SERVER = """
+import socket, sys
+server = socket.create_server(("", 8080), family=socket.AF_INET6, dualstack_ipv6=True)
+seen = [server.getsockname()[1]]
+for host in sys.argv[1:]:
+    with socket.create_connection((host, 8080), timeout=20) as client:
+        connection, peer = server.accept()
+        assert peer[:2] == (peer[0], client.getsockname()[1])
+        seen.append(connection.getsockname()[1])
+        connection.close()
+print(seen, flush=True)
+while True:
+    connection, _ = server.accept()
+    connection.sendall(repr(seen).encode())
+    connection.close()
+"""
+
+ASYNC = """
+import asyncio
+async def answer(reader, writer):
+    writer.write(b"hello " + await reader.readline())
+    writer.close()
+async def main():
+    server = await asyncio.start_server(answer, port=8080)
+    said = []
+    for host in "127.0.0.1", "::1", "localhost":
+        reader, writer = await asyncio.open_connection(host, 8080)
+        writer.write(b"self\\n")
+        said.append(await reader.read())
+        writer.close()
+    assert said == [b"hello self\\n"] * 3
+    assert {sock.getsockname()[1] for sock in server.sockets} == {8080}
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+# The second connect has to wait, for there is no room in the queue; meanwhile the program binds and listens elsewhere.
+WAITS = """
+import socket, threading, time
+server = socket.socket()
+server.bind(("127.0.0.1", 8080))
+server.listen(0)
+first = socket.create_connection(("127.0.0.1", 8080))
+second = socket.socket()
+errors = []
+thread = threading.Thread(target=lambda: errors.append(second.connect_ex(("127.0.0.1", 8080))))
+thread.start()
+while " 02 " not in open("/proc/self/net/tcp").read():  # SYN_SENT
+    time.sleep(0.001)
+other = socket.create_server(("127.0.0.1", 0))
+assert other.getsockname()[1] not in (0, 8080)
+assert thread.is_alive() and not errors
+accepted = [server.accept()[0] for _ in range(2)]
+thread.join()
+accepted[1].sendall(b"second")
+print(errors, second.recv(10).decode())
+"""
+
+# The same in a child, which makes room when its parent and the runner have ended.
+WAITS_LONGER = """
+import os, socket, threading, time
+runner, program = os.getppid(), os.getpid()
+server = socket.socket()
+server.bind(("127.0.0.1", 8080))
+server.listen(0)
+first = socket.create_connection(("127.0.0.1", 8080))
+if os.fork():
+    while " 02 " not in open("/proc/self/net/tcp").read():  # SYN_SENT
+        time.sleep(0.001)
+    os._exit(0)
+second = socket.socket()
+errors = []
+thread = threading.Thread(target=lambda: errors.append(second.connect_ex(("127.0.0.1", 8080))))
+thread.start()
+while os.getppid() in (runner, program):
+    time.sleep(0.001)
+assert thread.is_alive() and not errors
+accepted = [server.accept()[0] for _ in range(2)]
+thread.join()
+accepted[1].sendall(b"second")
+print(errors, second.recv(10).decode())
+"""
+
+HTTP_AND_CLIENT = """
+mkfifo pipe
+python -u -m http.server 8080 --bind 127.0.0.1 >pipe &
+read -r line <pipe
+echo "$line"
+curl -sS http://127.0.0.1:8080/name http://localhost:8080/name
+kill $!
+wait
+"""
+
+
+def folders(tmp_path: Path) -> list[Path]:
+    """Three, each with a copy of the programs."""
+    return [Path(shutil.copytree(FILES, tmp_path / name)) for name in "012"]
+
+
+def test_three_that_talk_to_themselves(tmp_path: Path) -> None:
+    """By each of this machine's names; for the others each is on its own port."""
+    hosts = ["127.0.0.1", "::1", "localhost", "127.1.2.3", "0.0.0.0", "::", "::ffff:127.0.0.1"]
+    with at_once(tmp_path, [[*script(tmp_path, SERVER), *hosts]] * 3, MAP) as runs:
+        for each in runs:
+            assert each.port != 8080
+            assert any(each.output() == f"{[8080] * 8}\n" for _ in pauses(LIMIT)), each.output()
+            for host in (V4, V6):
+                ask(host, each.port, b"", repr([8080] * 8).encode())
+            assert each.is_held()
+        assert not sock_diag.servers("tcp", 8080)
+        end(runs, -signal.SIGTERM)
+
+
+def test_three_with_asyncio(tmp_path: Path) -> None:
+    """Which connects without blocking."""
+    with at_once(tmp_path, [script(tmp_path, ASYNC)] * 3, MAP) as runs:
+        for each in runs:
+            for host in (V4, V6):
+                ask(host, each.port, b"others\n", b"hello others\n")
+        end(runs, -signal.SIGTERM)
+
+
+def test_three_node_clusters(tmp_path: Path) -> None:
+    """Two workers each."""
+    cwd = folders(tmp_path)
+    for folder in cwd:
+        text = (folder / "cluster.js").read_text()
+        (folder / "cluster.js").write_text(text.replace("process.env.PORT", "8080"))
+        assert "listen(8080)" in (folder / "cluster.js").read_text()
+    with at_once(tmp_path, [[needs("node"), "cluster.js"]] * 3, MAP, cwd) as runs:
+        for each in runs:
+            for host in (V4, V6):
+                ask(host, each.port, *HTTP)
+        end(runs, -signal.SIGTERM)
+
+
+def test_three_programs_with_their_clients_in_one_command(tmp_path: Path) -> None:
+    """Each client finds the server beside it, which says that it is on 8080."""
+    needs("curl")
+    cwd = folders(tmp_path)
+    for folder in cwd:
+        (folder / "name").write_text(f"{folder.name}\n")
+    code = HTTP_AND_CLIENT.replace("python", sys.executable)
+    with at_once(tmp_path, [["sh", "-c", code]] * 3, MAP, cwd) as runs:
+        for each in runs:
+            assert each.process.wait(LIMIT) == 0, each.output()
+            first, *names = [line for line in each.output().splitlines() if " - - [" not in line]
+            assert first == "Serving HTTP on 127.0.0.1 port 8080 (http://127.0.0.1:8080/) ..."
+            assert names == [each.folder.name] * 2
+
+
+def test_a_connect_that_has_to_wait_is_in_nobodys_way(tmp_path: Path) -> None:
+    """The program's other calls are answered meanwhile."""
+    done = run(*MAP, "--", *script(tmp_path, WAITS), timeout=LIMIT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0] second\n", "")
+
+
+def test_a_connect_that_waits_when_the_runner_ends(tmp_path: Path) -> None:
+    """Another process answers it."""
+    with at_once(tmp_path, [script(tmp_path, WAITS_LONGER)], MAP) as [each]:
+        assert each.process.wait(LIMIT) == 0
+        assert any(each.output() for _ in pauses(LIMIT))
+        assert each.output() == "[0] second\n"
+
+
+def ip(*words: str, inside: int = 0) -> None:
+    where = [needs("nsenter"), "-t", str(inside), "-n"] if inside else []
+    subprocess.run([*where, needs("ip"), *words], check=True)
+
+
+# In another network namespace: says who it is to whoever connects.
+REMOTE = """
+import socket, sys
+print("ready", flush=True)
+sys.stdin.readline()
+server = socket.create_server(("", 8080))
+print("ready", flush=True)
+while True:
+    server.accept()[0].sendall(b"remote")
+"""
+
+
+@pytest.fixture
+def remote() -> Iterator[str]:
+    """The address of another machine with a server on 8080; ours is the one before."""
+    needs_root()
+    command = [needs("unshare"), "--net", sys.executable, "-c", REMOTE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as other:
+        try:
+            assert other.stdin
+            assert other.stdout
+            assert other.stdout.readline() == "ready\n"
+            ip("link", "add", "here", "type", "veth", "peer", "name", "there", "netns", str(other.pid))
+            for address, name, inside in (("10.9.0.1/24", "here", 0), ("10.9.0.2/24", "there", other.pid)):
+                ip("address", "add", address, "dev", name, inside=inside)
+                ip("link", "set", name, "up", inside=inside)
+            other.stdin.write("go\n")
+            assert other.stdout.readline() == "ready\n"
+            yield "10.9.0.2"
+        finally:
+            other.kill()
+
+
+def test_other_machines_have_their_own_8080(remote: str, tmp_path: Path) -> None:
+    """A connect to one of them is left alone; one to an address of ours is not."""
+    code = """
+    import socket, sys
+    server = socket.create_server(("", 8080))
+    client = socket.create_connection((sys.argv[1], 8080), timeout=20)
+    print(client.recv(10).decode(), client.getpeername())
+    own = socket.create_connection((client.getsockname()[0], 8080), timeout=20)
+    server.accept()[0].sendall(b"here")
+    print(own.recv(10).decode())
+    """
+    done = run(*MAP, "--", *script(tmp_path, code), remote, timeout=LIMIT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"remote ('{remote}', 8080)\nhere\n", "")

@@ -1,0 +1,107 @@
+"""`--map`: which number stands for which port, in the command and in the library, and what it can't be."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+import anyport
+from real_programs import SUPERVISED, V4
+from real_runs import ask
+from running import assert_refused, run, script
+
+# Both of its numbers, each with something to say, asked by itself; and the numbers on which it listens in truth.
+TWO = """
+import os, socket, sys
+servers = {port: socket.create_server(("127.0.0.1", port)) for port in (8080, 5432)}
+for port, server in servers.items():
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    server.accept()[0].sendall(b"%d" % port)
+    print(client.recv(10).decode(), server.getsockname()[1], end=" ")
+with open("/proc/self/net/tcp") as table:
+    print(*sorted(int(line.split()[1][-4:], 16) for line in table if " 0A " in line))
+print(*sys.argv[1:], os.environ["PORT"])
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--as", "web", "--as", "db", "--map", "8080=web", "--map", "5432=db"],
+        ["--as", "db", "--as", "web", "--map", "8080=web", "--map", "5432=db"],
+        ["--as", "web", "--as", "db", "--map", "8080", "--map", "5432"],
+        ["--as", "web", "--as", "other", "--as", "db", "--map", "5432=db", "--map", "8080=web"],
+    ],
+)
+def test_two_numbers_with_labels(words: list[str], tmp_path: Path) -> None:
+    """Each stands for the port of its label."""
+    done = run(*words, "--", *script(tmp_path, TWO), "{web}", "{db}")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    web, db, _ = map(int, second.split())
+    assert first == f"8080 8080 5432 5432 {min(web, db)} {max(web, db)}"
+
+
+def test_two_numbers_without_labels(tmp_path: Path) -> None:
+    """A port for each."""
+    done = run("--map", "8080", "--map", "5432", "--in", "7002-7011", "--", *script(tmp_path, TWO))
+    assert (done.returncode, done.stdout.split()[:4]) == (0, ["8080", "8080", "5432", "5432"])
+    assert set(map(int, done.stdout.split()[4:6])) < set(range(7002, 7012))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--map", "x"], "x"),
+        (["--map", ""], "''"),
+        (["--map", "0"], "0"),
+        (["--map", "70000"], "70000"),
+        (["--map", "8080=nolabel"], "--map 8080=nolabel: no port has the label 'nolabel'"),
+        (["--map", "8080="], "--map 8080=: no port has the label ''"),
+        (["--map", "8080", "--map", "8080"], "--map 8080 is there twice"),
+        (["-n", "1", "--map", "8080", "--map", "5432"], "--map 5432 has no port to stand for"),
+        (["--as", "web", "--map", "8080", "--map", "5432"], "--map 5432 has no port to stand for"),
+        (["--map", "8080", "--hand-over", "shared"], "--map needs the supervised hand-over"),
+        (["--map", "8080", "--hand-over", "released"], "--map needs the supervised hand-over"),
+        (["--map", "8080", "--hand-over", "inherited"], "--map needs the supervised hand-over"),
+        (["--map", "8080", "--env", "FD={fd}"], "--map needs the supervised hand-over"),
+        (["--map", "8080", "--udp"], "--map is for TCP ports only"),
+        (["--map"], "argument --map: expected one argument"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_hint(words: list[str], message: str) -> None:
+    """Before anything is started."""
+    assert_refused(run(*words, "--", "echo", "started"), 125, message)
+
+
+SELF = """
+import os, socket
+server = socket.create_server(("127.0.0.1", 8080))
+while True:
+    server.accept()[0].sendall(b"%d" % os.getpid())
+"""
+
+
+def test_from_the_library(tmp_path: Path) -> None:
+    """One number, several, and with labels."""
+    command = script(tmp_path, SELF)
+    with contextlib.ExitStack() as stack:
+        several = [
+            stack.enter_context(anyport.run(command, map_=8080)),
+            stack.enter_context(anyport.run(command, map_=[8080])),
+            stack.enter_context(anyport.run(command, as_="web", map_={8080: "web"})),
+        ]
+        assert len({each.port for each in several} - {8080}) == 3
+        for each in several:
+            assert each.hand_over == SUPERVISED
+            ask(V4, each.port, b"", b"%d" % each.pid)
+
+
+def test_bad_input_of_the_library() -> None:
+    """The same, as errors."""
+    with pytest.raises(anyport.InvalidSelection, match="no port has the label 'db'"):
+        anyport.run(["true"], as_="web", map_={8080: "db"})
+    with pytest.raises(anyport.InvalidSelection, match="needs the supervised hand-over"):
+        anyport.run(["true"], map_=8080, hand_over="shared")
+    with pytest.raises(anyport.InvalidSelection, match="is there twice"):
+        anyport.run(["true"], map_=[8080, 8080])
