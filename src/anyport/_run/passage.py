@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _NOWHERE = 0x7FFFFFFF  # the index of an interface that there never is: they are counted from 1
 _TRIES = 50  # about half a millisecond, in which nearly all who came in by chance are gone again
-_PATIENCE = 0.05  # seconds, for one whom the kernel has let wait before it could go
+_ROUNDS = 3  # of tries, without anybody else to be seen
+_PATIENCE = 0.2  # seconds, for one whom the kernel has let wait before it could go
 _LOOK = 0.25  # seconds between two looks whether the last of several SO_REUSEPORT sockets is closed
 
 
@@ -49,13 +50,14 @@ class Passage:
 
         `has_scope` says that the call itself binds it to an interface: a bind to a link-local address (ipv6(7)).
         """
-        end = time.monotonic() + _PATIENCE
+        end, rounds = time.monotonic() + _PATIENCE, 0
         while True:
             for _ in range(_TRIES):
                 errno = self._try(sock, number, call, has_scope=has_scope)
                 if errno != EADDRINUSE:
                     return errno
-            if time.monotonic() > end or not _is_strangers(number):
+            rounds += not _is_strangers(number)
+            if rounds == _ROUNDS or time.monotonic() > end:
                 return EADDRINUSE
             os.sched_yield()
 
