@@ -13,6 +13,7 @@ import pytest
 from anyport._linux import process_vm, rtnetlink
 from anyport._linux.socket import SO_BINDTOIFINDEX
 from anyport._run import passage, supervisor, trap
+from attackers import OPTIONS
 from support import bound, needs, needs_root, python_as
 
 
@@ -134,3 +135,42 @@ def test_a_socket_passes_its_hold_and_keeps_its_options(host: str, protocol: str
                 with pytest.raises(OSError, match="in use"):
                     sock.listen()
                 assert way.let_in(sock, number, sock.listen) == 0
+
+
+@pytest.mark.parametrize(("has_interfaces", "expected"), [(True, {"lo"}), (False, {"reuseaddr", "both"})])
+def test_who_could_come_in_during_the_call(has_interfaces: bool, expected: set[str]) -> None:
+    """By interfaces one that is bound to lo, and no option helps; by the door whoever sets SO_REUSEADDR."""
+    needs_root()
+    came: set[str] = set()
+    with bound("::", 0) as hold, socket.socket() as sock:
+        number = "tcp", hold.getsockname()[1]
+
+        def attack() -> None:
+            for option, values in OPTIONS.items():
+                came.update([option] * binds(number[1], values, ""))
+            came.update(["lo"] * binds(number[1], [], "lo"))
+
+        way = passage.Passage({number: [hold]})
+        way._has_interfaces = has_interfaces
+        attack()
+        assert came == set()
+        assert way.let_in(sock, number, attack) == 0
+        assert came == expected
+        came.clear()
+        attack()
+        # One with both options, let in by the door, leaves the mark of SO_REUSEPORT, for others of its user.
+        assert came <= (set() if has_interfaces else {"reuseport", "both"})
+
+
+def binds(port: int, options: list[int], interface: str) -> bool:
+    """Whether a stranger's socket can be bound."""
+    with socket.socket() as stranger:
+        for option in options:
+            stranger.setsockopt(socket.SOL_SOCKET, option, 1)
+        if interface:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+        try:
+            stranger.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
