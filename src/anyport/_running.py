@@ -123,9 +123,10 @@ def run(  # noqa: PLR0913 - the words of the command
 ) -> Running:
     """Start a program on an unused port that is held for it, and return when it is ready: it listens on the port.
 
-    While it starts the kernel gives the port to nobody, and no other program can bind it but in the microseconds in
-    which this one is let in; as long as it runs.  Where it can't be supervised (`hand_over` says how it was) one that
-    sets SO_REUSEADDR can, until this one listens.  Being ready says nothing of what the program answers.  It blocks: from asyncio, `await asyncio.to_thread(anyport.run, command)`.
+    While it runs the kernel gives the port to nobody, and no other program can bind it, but in the microseconds in
+    which this one is let in.  Where it can't be supervised (`hand_over` says how it was) one that sets SO_REUSEADDR
+    can, until this one listens.  Being ready says nothing of what the program answers.  It blocks: from asyncio,
+    `await asyncio.to_thread(anyport.run, command)`.
 
     Args:
         command: the program and its arguments; `{port}`, `{host}`, `{address}`, `{fd}` and `{label}` are filled in.
