@@ -171,3 +171,21 @@ def test_the_runner_ends_when_a_daemon_is_busy_binding(tmp_path: Path) -> None:
     print("bound" if rounds > 100 else rounds, flush=True)
     """
     assert run(*OPTIONS, *script(tmp_path, code)).stdout == "bound\n"
+
+
+def test_a_program_whose_connect_waits_can_be_ended(tmp_path: Path) -> None:
+    """Also after a signal that it handles, which a call that is being made does not let through."""
+    code = """
+import socket
+server = socket.create_server(("127.0.0.1", 8080), backlog=0)
+clients = [socket.socket() for _ in range(4)]
+for client in clients[:3]:
+    client.setblocking(False)
+    client.connect_ex(("127.0.0.1", 8080))
+clients[3].connect(("127.0.0.1", 8080))
+"""
+    runner = start("--map", "8080", "--", *script(tmp_path, TIMER + code))
+    begun(runner, "connect")
+    runner.terminate()
+    assert runner.communicate(timeout=20) == ("", "")
+    assert runner.returncode == -signal.SIGTERM

@@ -2,7 +2,7 @@
 
 import _thread
 import os
-from errno import EINVAL
+from errno import EAGAIN, EINTR, EINVAL
 from fcntl import F_GETFL, fcntl
 
 from anyport._linux import libc, process_vm, rtnetlink, seccomp
@@ -37,8 +37,17 @@ class Connections:
         if fcntl(fd, F_GETFL) & os.O_NONBLOCK:
             return errno_of(libc.prepare("connect", fd, address, len(address)))
         self.waiting[call] = os.dup(fd), address
-        _thread.start_new_thread(self._make, (call,))
+        try:
+            _thread.start_new_thread(self._make, (call,))
+        except RuntimeError:  # no thread to be had
+            os.close(self.waiting.pop(call)[0])
+            return EAGAIN
         return later
+
+    def interrupt(self) -> None:
+        """Let those who wait hear a signal: a call that is being made hears none but SIGKILL, as soon as one came."""
+        for call in list(self.waiting):
+            seccomp.answer(self._listener, call, EINTR)
 
     def resume(self) -> None:
         """In a fork, which has none of the threads: wait for the same again; a second connect joins the first."""
@@ -48,9 +57,13 @@ class Connections:
     def _make(self, call: int) -> None:
         fd, address = self.waiting[call]
         errno = errno_of(libc.prepare("connect", fd, address, len(address)))
-        os.close(fd)
-        seccomp.answer(self._listener, call, errno)
-        del self.waiting[call]
+        try:
+            os.close(fd)
+            seccomp.answer(self._listener, call, errno)
+        except OSError:  # the supervisor was closed meanwhile: then the call has failed
+            return
+        finally:
+            del self.waiting[call]
 
 
 def write_name(call: "Notification", name: bytes) -> None:

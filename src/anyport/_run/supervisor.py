@@ -8,7 +8,7 @@ import _socket
 import os
 import select
 import time
-from errno import EBADF, EFAULT, EINVAL, ENOTSOCK
+from errno import EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTSOCK
 
 from anyport._linux import libc, pidfd, proc, process_vm, seccomp, sysctl
 from anyport._linux.socket import netns_cookie
@@ -88,7 +88,9 @@ class Supervisor:
         try:
             return self._answer(call)
         except OSError as error:
-            if seccomp.is_waiting(self.fd, call.id):  # else the process is gone, which is what failed
+            if error.errno in (EMFILE, ENFILE, ENOMEM):  # of ours, and soon over
+                seccomp.answer(self.fd, call.id, error.errno)
+            elif seccomp.is_waiting(self.fd, call.id):  # else the process is gone, which is what failed
                 self._lose(call, error)
             return None
 
@@ -122,9 +124,12 @@ class Supervisor:
         self._passage.tidy()
 
     def close(self) -> None:
-        """From now on the calls that would be trapped fail with ENOSYS, once none is being made any more."""
-        if not self._connections.waiting:
-            os.close(self.fd)
+        """From now on the calls that would be trapped fail with ENOSYS."""
+        os.close(self.fd)
+
+    def interrupt(self) -> None:
+        """A signal is to end the program: no call may keep it from that."""
+        self._connections.interrupt()
 
     def _answer(self, call: "Notification") -> "Number | None":
         errno, number = self._do(call)

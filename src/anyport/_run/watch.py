@@ -59,7 +59,10 @@ class Watch:
         """
         while True:
             is_alone = self._wait(sent, attempts, caller)
-            self.is_to_end |= sent.pass_on(self.pid)
+            if sent.pass_on(self.pid):
+                self.is_to_end = True
+                if self._supervisor:
+                    self._supervisor.interrupt()
             if (status := self._reap(sent, stops=stops)) is not None:
                 self._has_ended = True
                 return status
