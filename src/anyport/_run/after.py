@@ -15,7 +15,6 @@ from anyport._linux.sock_diag import servers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import NoReturn
 
     from anyport._run.supervisor import Supervisor
 
@@ -32,15 +31,12 @@ def with_port(numbers: "Numbers", pids: "Iterable[int]", ours: "set[int]") -> "s
 
 def stay_behind(numbers: "Numbers", pids: "set[int]", ours: "set[int]", keep: "set[int]") -> None:
     """Fork a process that keeps the hold (descriptors `keep`) until `stay` is over; the caller is free to end."""
-    if os.fork():
-        return
-    _leave(keep, lambda: stay(numbers, pids, ours))
+    _fork(keep, lambda: stay(numbers, pids, ours))
 
 
 def supervise_behind(supervisor: "Supervisor", keep: "set[int]") -> None:
     """Fork a process that keeps the hold and answers the trapped calls as long as anybody makes some."""
-    if not os.fork():
-        _leave(keep | supervisor.descriptors, lambda: supervise(supervisor))
+    _fork(keep | supervisor.descriptors, lambda: supervise(supervisor))
 
 
 def supervise(supervisor: "Supervisor") -> None:
@@ -49,7 +45,14 @@ def supervise(supervisor: "Supervisor") -> None:
     supervisor.serve_all()
 
 
-def _leave(keep: "set[int]", then: "Callable[[], None]") -> "NoReturn":
+def _fork(keep: "set[int]", then: "Callable[[], None]") -> None:
+    """Do that in another process; return when that one has left our session, whose end may be the end of others."""
+    left, leaving = os.pipe()
+    if os.fork():
+        os.close(leaving)
+        os.read(left, 1)  # nothing comes: it closes what it does not keep
+        os.close(left)
+        return
     try:
         _streams.leave(keep)
         then()
