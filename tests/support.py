@@ -182,7 +182,7 @@ def churn(*ports: int) -> Iterator[None]:
 
 
 # The interpreter may lie where only root can read: import all that can be needed first, become the user then.
-AS_USER = """
+_AS_USER = """
 import anyport, difflib, encodings.idna, importlib, json, os, pkgutil, socket, sys, traceback, typing, warnings, _blake2
 for found in pkgutil.walk_packages(anyport.__path__, "anyport."):
     importlib.import_module(found.name)
@@ -193,18 +193,23 @@ os.setgroups([]); os.setgid(uid); os.setuid(uid)
 from anyport._linux.prctl import set_dumpable
 set_dumpable(True)  # as after an exec, which usually makes a user's process
 """
-RUN_COMMAND = "from anyport.__main__ import run\nsys.exit(run(sys.argv[1:]))"
+_RUN_COMMAND = "from anyport.__main__ import run\nsys.exit(run(sys.argv[1:]))"
 
 
 def python_as(uid: int, code: str, *args: str, **options: object) -> subprocess.CompletedProcess[str]:
     """Run a piece of Python as another user."""
     needs_root()
-    return python(AS_USER + code, str(uid), *args, **options)  # type: ignore[arg-type]
+    return python(_AS_USER + code, str(uid), *args, **options)  # type: ignore[arg-type]
+
+
+def command_as(uid: int) -> list[str]:
+    """What stands in the place of the command for another user."""
+    return [sys.executable, "-W", "error", "-c", _AS_USER + _RUN_COMMAND, str(uid)]
 
 
 def anyport_as(uid: int, *args: str, **options: object) -> subprocess.CompletedProcess[str]:
     """Run the command as another user."""
-    return python_as(uid, RUN_COMMAND, *args, **options)
+    return python_as(uid, _RUN_COMMAND, *args, **options)
 
 
 # For python_as: the ledger in its usual place, and warnings that do not end the process.

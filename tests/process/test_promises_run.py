@@ -19,11 +19,10 @@ from anyport._linux import proc, sock_diag
 from attackers import BOTH, OTHER, PLAIN, REUSEADDR, REUSEPORT, SAME, Target, attack
 from real_programs import FILES, HTTP, V4, V6, words
 from real_runs import ask
-from support import AS_USER, COMMAND, RUN_COMMAND, needs_root, private_network
+from support import COMMAND, command_as, needs_root, private_network
 
 Taken = dict[str, tuple[float, ...]]
 CROWD, RUNS = 10, 20
-AS_NOBODY = [sys.executable, "-W", "error", "-c", AS_USER + RUN_COMMAND, str(OTHER)]
 SECONDS = 3.0
 # Ten programs, each on a port of its own, that begin when they are told.
 CROWDED = """
@@ -198,7 +197,7 @@ def test_programs_of_an_ordinary_user_lose_no_port() -> None:
     """Whoever sets SO_REUSEADDR may be let in for microseconds; the programs have their ports all the same."""
     needs_root()
     with private_network(), ExitStack() as stack:
-        outcomes, taken = attacked([crowd(stack, AS_NOBODY, "supervised", PERL) for _ in range(4)])
+        outcomes, taken = attacked([crowd(stack, command_as(OTHER), "supervised", PERL) for _ in range(4)])
     assert outcomes == ["ok"] * CROWD * 4
     assert options_in(taken) <= {REUSEADDR, BOTH}
 

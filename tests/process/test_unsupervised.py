@@ -16,7 +16,7 @@ from anyport._linux import sysctl
 from anyport._run import trap
 from running import assert_refused, content_of, end, run, script
 from sandboxes import run_within, within
-from support import AS_USER, COMMAND, NOBODY, RUN_COMMAND, anyport_as, bound, needs, needs_root, unavailable
+from support import COMMAND, NOBODY, anyport_as, bound, command_as, needs, needs_root, unavailable
 
 NOTE = "anyport: note: shared, not supervised: "
 FORBIDDEN = "(errno 1): a container or sandbox seems to forbid it"
@@ -256,7 +256,7 @@ def test_root_of_a_container_is_as_an_ordinary_user(folder: Path) -> None:
 @pytest.mark.parametrize(("mode", "no_new_privs"), [("docker", "0"), ("docker-with-ptrace", "1")])
 def test_an_ordinary_user_in_a_container(mode: str, no_new_privs: str, user: dict[str, str]) -> None:
     """Supervised where root is, with no_new_privs; elsewhere shared, and nothing is taken from the program."""
-    runner = [sys.executable, "-c", AS_USER + RUN_COMMAND, str(NOBODY), "run", "--", needs("cat"), "/proc/self/status"]
+    runner = [*command_as(NOBODY), "run", "--", needs("cat"), "/proc/self/status"]
     done = subprocess.run(
         within(mode, *runner), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         env=user,
@@ -286,7 +286,7 @@ def test_sudo_works_for_an_ordinary_user(tmp_path: Path, user: dict[str, str]) -
     rules.chmod(0o440)
     done = subprocess.run(
         [needs("unshare"), "--mount", needs("sh"), "-c", 'mount --bind "$0" /etc/sudoers && exec "$@"', str(rules),
-         sys.executable, "-c", AS_USER + RUN_COMMAND, str(NOBODY), "run", "--", sudo, "-n", needs("id"), "-u"],
+         *command_as(NOBODY), "run", "--", sudo, "-n", needs("id"), "-u"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         env=user,
     )  # fmt: skip

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,52 +56,49 @@ async def main():
 asyncio.run(main())
 """
 
-# The second connect has to wait, for there is no room in the queue; meanwhile the program binds and listens elsewhere.
-WAITS = """
-import socket, threading, time
-server = socket.socket()
-server.bind(("127.0.0.1", 8080))
-server.listen(0)
-first = socket.create_connection(("127.0.0.1", 8080))
-second = socket.socket()
-errors = []
-thread = threading.Thread(target=lambda: errors.append(second.connect_ex(("127.0.0.1", 8080))))
-thread.start()
-while " 02 " not in open("/proc/self/net/tcp").read():  # SYN_SENT
-    time.sleep(0.001)
-other = socket.create_server(("127.0.0.1", 0))
-assert other.getsockname()[1] not in (0, 8080)
-assert thread.is_alive() and not errors
-accepted = [server.accept()[0] for _ in range(2)]
-thread.join()
-accepted[1].sendall(b"second")
-print(errors, second.recv(10).decode())
-"""
-
-# The same in a child, which makes room when its parent and the runner have ended.
-WAITS_LONGER = """
+# A server without room for the second of its clients, whose connect waits in a thread; later there is room.
+FULL = """
 import os, socket, threading, time
 runner, program = os.getppid(), os.getpid()
 server = socket.socket()
 server.bind(("127.0.0.1", 8080))
 server.listen(0)
 first = socket.create_connection(("127.0.0.1", 8080))
-if os.fork():
-    while " 02 " not in open("/proc/self/net/tcp").read():  # SYN_SENT
-        time.sleep(0.001)
-    os._exit(0)
+"""
+SECOND = """
 second = socket.socket()
 errors = []
 thread = threading.Thread(target=lambda: errors.append(second.connect_ex(("127.0.0.1", 8080))))
 thread.start()
-while os.getppid() in (runner, program):
+"""
+UNTIL_SYN_SENT = """
+while " 02 " not in open("/proc/self/net/tcp").read():
     time.sleep(0.001)
+"""
+ROOM = """
 assert thread.is_alive() and not errors
 accepted = [server.accept()[0] for _ in range(2)]
 thread.join()
 accepted[1].sendall(b"second")
 print(errors, second.recv(10).decode())
 """
+# Meanwhile the program binds and listens elsewhere.
+ELSEWHERE = """
+other = socket.create_server(("127.0.0.1", 0))
+assert other.getsockname()[1] not in (0, 8080)
+"""
+WAITS = FULL + SECOND + UNTIL_SYN_SENT + ELSEWHERE + ROOM
+# The same in a child, which makes room when its parent and the runner have ended.
+IN_A_CHILD = f"""
+if os.fork():
+{textwrap.indent(UNTIL_SYN_SENT, "    ")}
+    os._exit(0)
+"""
+ALONE = """
+while os.getppid() in (runner, program):
+    time.sleep(0.001)
+"""
+WAITS_LONGER = FULL + IN_A_CHILD + SECOND + ALONE + ROOM
 
 HTTP_AND_CLIENT = """
 mkfifo pipe

@@ -101,6 +101,15 @@ def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "d
     return owners
 
 
+def status(tid: int, name: str) -> str:
+    """A field of proc_pid_status(5), of a process or a thread; OSError if it is gone."""
+    for line in read_whole(f"/proc/{tid}/status").decode("utf-8", "replace").splitlines():
+        found, _, value = line.partition(":")
+        if found == name:
+            return value.strip()
+    raise ProcessLookupError(f"/proc/{tid}/status has no {name}")
+
+
 def comm(pid: int) -> str:
     """The name of a process, at most 15 bytes, or an empty text if it is gone."""
     try:

@@ -3,9 +3,9 @@
 | call | socket | address, or port | to be done |
 |---|---|---|---|
 | any | not TCP or UDP, or of another network namespace | | the kernel goes on |
-| bind | TCP, UDP | a held port, or one that stands for it | made for the program, through the hold's door |
+| bind | TCP, UDP | a held port, or one that stands for it | made for the program, past the hold |
 | bind | TCP, UDP | any other | made for the program as it is |
-| listen | TCP, does not listen yet | bound to a held port | made for the program, through the hold's door |
+| listen | TCP, does not listen yet | bound to a held port | made for the program, past the hold |
 | listen | all others | | the kernel goes on |
 | connect | TCP | a port that stands for a held one, at this machine | made for the program, to the held port |
 | getsockname | TCP | a held port that another stands for | answered with that other one |

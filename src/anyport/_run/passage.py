@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Mapping, Sequence
 
+    from anyport._linux.sock_diag import Row
     from anyport._run.bind_policy import Number
 
 _NOWHERE = 0x7FFFFFFF  # the index of an interface that there never is: they are counted from 1
@@ -99,7 +100,7 @@ class Passage:
         """Undo what several SO_REUSEPORT sockets of the program leave behind, once the last of them is closed."""
         if self.rest != 0:
             return
-        for number in [each for each in self._marked if not _is_served(each)]:
+        for number in [each for each in self._marked if not _rows(each)]:
             self._forget(number)
         self._next_look = time.monotonic() + _LOOK
 
@@ -180,15 +181,12 @@ def _may_change_interface() -> bool:
 
 def _is_strangers(number: "Number") -> bool:
     """Whether a process that is none of the program's has it."""
-    try:
-        rows = servers(*number)
-    except OSError:  # netlink is refused
-        return False
-    return bool(rows) and not {row.inode for row in rows} <= inodes_of_tree()
+    inodes = {row.inode for row in _rows(number)}
+    return bool(inodes) and not inodes <= inodes_of_tree()
 
 
-def _is_served(number: "Number") -> bool:
+def _rows(number: "Number") -> "list[Row]":
     try:
-        return bool(servers(*number))
+        return servers(*number)
     except OSError:  # netlink is refused
-        return False
+        return []

@@ -147,11 +147,12 @@ class Runner:
         """A daemon keeps the hold: here if nobody waits for our end, else in another process."""
         if not held.descriptors:
             return
-        supervisor = self._supervisor
-        if supervisor:
-            if not supervisor.is_over and self._alone:
+        if supervisor := self._supervisor:
+            if supervisor.is_over:
+                return
+            if self._alone:
                 after.supervise(supervisor)
-            elif not supervisor.is_over:
+            else:
                 after.supervise_behind(supervisor, held.descriptors)
             return
         pids = set(proc.descendants(os.getpid()))

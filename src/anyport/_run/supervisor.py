@@ -1,13 +1,12 @@
-"""The supervisor: answers the calls of a program that is trapped, so that it alone passes the hold's shut door.
+"""The supervisor: answers the calls of a program that is trapped, so that it alone passes the hold.
 
 For each call it takes a copy of the program's own socket, copies the address once, makes sure that the call still
-waits, and does what `bind_policy` says.  The door is open for just the time of our own system call.
+waits, and does what `bind_policy` says; `passage` gets the socket past the hold, in a system call of our own.
 """
 
 import _socket
 import os
 import select
-import time
 from errno import EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTSOCK
 
 from anyport._linux import libc, pidfd, proc, process_vm, seccomp, sysctl
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 _LONGEST_ADDRESS = 128  # struct sockaddr_storage
 _MOST_BACKLOG = (1 << 31) - 1
 _INT = (1 << 32) - 1
+_CAP_NET_BIND_SERVICE = 10  # linux/capability.h
 _KERNEL, _LATER = -1, -2  # in the place of an errno: the kernel goes on with the call; somebody else answers it
 
 
@@ -93,13 +93,6 @@ class Supervisor:
             elif seccomp.is_waiting(self.fd, call.id):  # else the process is gone, which is what failed
                 self._lose(call, error)
             return None
-
-    def serve_for(self, seconds: float) -> None:
-        """Answer whatever comes within this time."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self.is_over:
-            if self.wait(left):
-                self.serve()
 
     def serve_all(self) -> None:
         """Answer whatever comes, until no process is left that could; also in a fork of the process that did before."""
@@ -222,11 +215,7 @@ def _address_of(call: "Notification") -> bytes:
 
 
 def _copy_of(tid: int, fd: int) -> "socket":
-    process = pidfd.open_thread(tid)
-    try:
-        copy = pidfd.getfd(process, fd)
-    finally:
-        os.close(process)
+    copy = pidfd.copy(tid, fd)
     try:
         return _socket.socket(fileno=copy)
     except OSError:  # no socket
@@ -239,10 +228,6 @@ def _may_bind_low_ports(tid: int) -> bool:
     try:
         if os.readlink(f"/proc/{tid}/ns/user") != os.readlink("/proc/self/ns/user"):
             return False
-        for line in sysctl.read_whole(f"/proc/{tid}/status").splitlines():
-            name, _, value = line.partition(b":")
-            if name == b"CapEff":
-                return bool(int(value, 16) >> 10 & 1)
-    except OSError:
+        return bool(int(proc.status(tid, "CapEff"), 16) >> _CAP_NET_BIND_SERVICE & 1)
+    except OSError:  # it is gone
         return False
-    return False

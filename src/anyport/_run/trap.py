@@ -91,7 +91,7 @@ def begin_supervised(end: "socket", pid: int, refused: "Callable[[OSError], None
     """
     listener: int | None = None
     try:
-        _try_getfd(pid)
+        os.close(pidfd.copy(pid, 0))  # the supervisor would have the same error whenever it takes a socket
         _tell(end, _SUPERVISED)
         listener = _received(end)
     except ProcessLookupError:  # it was killed meanwhile, which whoever waits for its end will see
@@ -107,15 +107,6 @@ def _tell(end: "socket", what: bytes) -> None:
         end.send(what)
     except BrokenPipeError:
         return
-
-
-def _try_getfd(pid: int) -> None:
-    """Raise the error that the supervisor would have whenever it takes a socket."""
-    process = os.pidfd_open(pid)
-    try:
-        os.close(pidfd.getfd(process, 0))
-    finally:
-        os.close(process)
 
 
 def _received(end: "socket") -> "int | None":
