@@ -22,6 +22,9 @@ _JSET_K = 0x45  # BPF_JMP | BPF_JSET | BPF_K
 _SECCOMP_RET_ERRNO = 0x00050000
 _NR_AT, _ARCH_AT, _ARGS_AT = 0, 4, 16  # in struct seccomp_data, whose arguments have 8 bytes each, the low ones first
 _SYS_pidfd_open, _SYS_pidfd_getfd = 434, 438  # on every architecture
+_SYS_socket = {"x86_64": 41, "aarch64": 198}
+_SYS_process_vm_readv = {"x86_64": 310, "aarch64": 270}
+_AF_INET, _AF_INET6, _AF_NETLINK = 2, 10, 16
 _PR_CAPBSET_DROP = 24
 _CAP_SYS_PTRACE = 19
 _FOR_PTRACE = ("kcmp", "pidfd_getfd", "process_madvise")  # what that capability is for in Docker's profile
@@ -79,6 +82,11 @@ def _filter(mode: str, here: seccomp.Machine) -> Filter:
         "old-kernel": lambda: refuse(here.seccomp, EINVAL, 1, with_listener),
         "no-getfd": lambda: refuse(_SYS_pidfd_getfd, EPERM),
         "no-getfd-enosys": lambda: refuse(_SYS_pidfd_getfd, ENOSYS),
+        "no-netlink": lambda: refuse(_SYS_socket[os.uname().machine], EPERM, 0, [(bpf.BPF_JEQ_K, _AF_NETLINK)]),
+        "no-inet": lambda: refuse(
+            _SYS_socket[os.uname().machine], EPERM, 0, [(bpf.BPF_JEQ_K, family) for family in (_AF_INET, _AF_INET6)]
+        ),
+        "no-vm-readv": lambda: refuse(_SYS_process_vm_readv[os.uname().machine], EPERM),
         "no-pidfd-thread": lambda: refuse(_SYS_pidfd_open, EINVAL, 1, [(_JSET_K, pidfd.PIDFD_THREAD)]),
     }
     return modes[mode]()

@@ -15,19 +15,23 @@ SOURCE = ROOT / "src" / "anyport"
 
 # Bottom to top: a module imports only what stands above it here.  CONTRIBUTING.md says what each is for.
 READING_ORDER = [
-    "_version", "_pair", "_refusal", "errors", "_ports", "_clock", "_address", "_streams",
-    "_linux", "_linux.socket", "_linux.sysctl", "_linux.netlink", "_linux.sock_diag", "_linux.proc",
+    "_version", "_pair", "_row", "_refusal", "errors", "_ports", "_clock", "_address", "_streams",
+    "_linux", "_linux.socket", "_linux.sysctl", "_linux.netlink", "_linux.sock_diag", "_linux.proc_net", "_linux.proc",
     "_linux.rtnetlink", "_linux.bpf", "_linux.closings", "_linux.signal", "_linux.libc", "_linux.prctl",
     "_linux.signalfd", "_linux.seccomp", "_linux.pidfd", "_linux.process_vm",
-    "_candidates", "_names", "_selection", "_probe", "_occupants",
+    "_candidates", "_names", "_selection", "_probe", "_table", "_occupants",
     "_ledger", "_ledger.record", "_ledger.place", "_ledger.book", "_ledger.keeper", "_ledger.turns",
+    "_ledger.reading",
+    "_ledger.health",
     "_choice", "_messages", "_answer", "_pool", "_find",
-    "_door", "_caller", "_holder", "_run", "_run.activation", "_hold",
+    "_elsewhere", "_verdict", "_who",
+    "_door", "_caller", "_wait", "_holder", "_run", "_run.activation", "_hold",
     "_run.template", "_run.terminal", "_run.signals", "_run.trap", "_run.spawn",
     "_run.plan", "_run.handover", "_run.report", "_run.readiness",
     "_run.bind_policy", "_run.passage", "_run.renaming", "_run.supervisor",
     "_run.conflict", "_run.watch", "_run.after", "_run.runner", "_run.detach", "_running",
-    "_cli", "_cli.output", "_cli.parser", "_cli.find", "_cli.hold", "_cli.run_words", "_cli.run",
+    "_rehearsal", "_features", "_doctor", "_advice",
+    "_cli", "_cli.output", "_cli.parser", "_cli.table", "_cli.find", "_cli.hold", "_cli.who", "_cli.wait", "_cli.doctor", "_cli.run_words", "_cli.run",
     "__init__", "__main__",
 ]  # fmt: skip
 

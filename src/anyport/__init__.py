@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from anyport._running import Running as Running
     from anyport._running import run as run
     from anyport._version import __version__ as __version__
+    from anyport._wait import wait as wait
+    from anyport._who import who as who
     from anyport.errors import AddressUnavailable as AddressUnavailable
     from anyport.errors import AnyportError as AnyportError
     from anyport.errors import AnyportWarning as AnyportWarning
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from anyport.errors import ProgramNotExecutable as ProgramNotExecutable
     from anyport.errors import ProgramNotFound as ProgramNotFound
     from anyport.errors import ResourceLimit as ResourceLimit
+    from anyport.errors import TimedOut as TimedOut
     from anyport.errors import Unsupported as Unsupported
 
 # Loaded on first use: `import anyport` costs nothing, and the command loads only what it needs.
@@ -38,6 +41,8 @@ _HOMES = {
     "hold_many": "_hold",
     "Running": "_running",
     "run": "_running",
+    "wait": "_wait",
+    "who": "_who",
     "Occupant": "_refusal",
     "Process": "_refusal",
     "Refusal": "_refusal",
@@ -52,6 +57,7 @@ _HOMES = {
     "ProgramNotExecutable": "errors",
     "ProgramNotFound": "errors",
     "ResourceLimit": "errors",
+    "TimedOut": "errors",
     "Unsupported": "errors",
 }
 __all__ = [
@@ -72,6 +78,7 @@ __all__ = [
     "Refusal",
     "ResourceLimit",
     "Running",
+    "TimedOut",
     "Unsupported",
     "__version__",
     "find",
@@ -79,6 +86,8 @@ __all__ = [
     "hold",
     "hold_many",
     "run",
+    "wait",
+    "who",
 ]
 
 

@@ -11,10 +11,21 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import NoReturn, Protocol
 
-    from anyport._cli.find import Command as FindCommand
-    from anyport._cli.hold import Command as HoldCommand
+    class Command(Protocol):
+        """A command line that was understood; `text` is all that is to be done if it is not empty."""
+
+        text: str
+        json: bool
+
+        def run(self) -> int:
+            """Do it; the exit status."""
+            ...
+
+
+_VERBS = ("find", "hold", "who", "wait", "doctor")
+_EVERYWHERE = ("who", "wait")  # they need no Linux
 
 
 def main() -> "NoReturn":
@@ -39,7 +50,8 @@ def run(args: "Sequence[str]") -> int:
         return run_program(args[1:])
     command = None
     try:
-        require_linux()
+        if not (args and args[0] in _EVERYWHERE):
+            require_linux()
         output.check()
         if all(map(_is_number, args)) or (len(args) == 2 and args[0] == "--from" and _is_number(args[1])):
             return _run_plain(args)
@@ -64,14 +76,27 @@ def _run_plain(args: "Sequence[str]") -> int:
     return output.DONE
 
 
-def _command(args: "Sequence[str]") -> "FindCommand | HoldCommand":
-    if args[0] == "hold":
+def _command(args: "Sequence[str]") -> "Command":
+    verb, rest = (args[0], args[1:]) if args[0] in _VERBS else ("find", args)
+    if verb == "hold":
         from anyport._cli.hold import Command as HoldCommand
 
-        return HoldCommand(args[1:])
+        return HoldCommand(rest)
+    if verb == "who":
+        from anyport._cli.who import Command as WhoCommand
+
+        return WhoCommand(rest)
+    if verb == "wait":
+        from anyport._cli.wait import Command as WaitCommand
+
+        return WaitCommand(rest)
+    if verb == "doctor":
+        from anyport._cli.doctor import Command as DoctorCommand
+
+        return DoctorCommand(rest)
     from anyport._cli.find import Command as FindCommand
 
-    return FindCommand(args[1:] if args[0] == "find" else args)
+    return FindCommand(rest)
 
 
 def _is_number(arg: str) -> bool:

@@ -8,6 +8,7 @@ import os
 from errno import ESRCH
 
 from anyport._linux import proc
+from anyport._ports import whole_number
 from anyport.errors import AnyportError, InvalidSelection
 
 _TRIES = 5
@@ -39,6 +40,14 @@ def _nearest_execed(pid: int) -> "int | None":
             return pid
         pid = found.parent
     return None  # the parent is in another pid namespace
+
+
+def check_pid(value: object) -> int:
+    """The pid that a number or its text means; InvalidSelection for all else."""
+    pid = whole_number(value)
+    if pid is None or pid < 1:
+        raise InvalidSelection(f"{value!r} is no pid", hint="in a shell $$ is its own pid")
+    return pid
 
 
 def process(pid: int) -> int:

@@ -1,75 +1,139 @@
 """Occupants: which sockets have a port, whose they are, and why else a bind of it was refused."""
 
+import _socket
+import gc
 import os
 from errno import EACCES, EADDRINUSE
+from itertools import islice
 
+from anyport import _table
 from anyport._address import Endpoint, may_overlap
 from anyport._linux import sysctl
-from anyport._linux.proc import socket_owners
-from anyport._linux.sock_diag import Row, sockets
-from anyport._refusal import Occupant, Process, Refusal
+from anyport._linux.proc import cmdline, socket_owners
+from anyport._refusal import Occupant, Process, Refusal, sentence
+from anyport.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from anyport._row import Row
 
 _MANY = 8  # ports, from which on one dump of all sockets is quicker than a question for each
+
+
+def occupants(rows: "Iterable[Row]", *, processes: bool = True) -> "list[Occupant]":
+    """The rows with the names of their users, and with their processes if wanted, as far as /proc shows them."""
+    rows = list(rows)
+    owners = _processes({row.inode for row in rows}) if processes else {}
+    users, interfaces = _Users(), _Interfaces()
+    return [
+        Occupant._make((*row[:10], interfaces[row.interface], users[row.uid], owners.get(row.inode, ())))
+        for row in rows
+    ]
+
+
+def _processes(inodes: "set[int]") -> "dict[int, tuple[Process, ...]]":
+    known: dict[int, Process] = {}
+    found: dict[int, tuple[Process, ...]] = {}
+    for inode, owners in socket_owners(inodes).items():
+        for pid, name in owners:
+            if pid not in known:
+                known[pid] = Process(pid, name, cmdline(pid))
+        found[inode] = tuple(known[pid] for pid, _ in sorted(owners))
+    return found
+
+
+class _Users(dict["int | None", "str | None"]):
+    """Names of users, each looked up once."""
+
+    def __missing__(self, uid: "int | None") -> "str | None":
+        import pwd
+
+        try:
+            name = None if uid is None else pwd.getpwuid(uid).pw_name
+        except (KeyError, OverflowError):
+            name = None
+        self[uid] = name
+        return name
+
+
+class _Interfaces(dict[int, "str | None"]):
+    """Names of interfaces, each looked up once; None for no interface."""
+
+    def __missing__(self, index: int) -> "str | None":
+        try:
+            name = _socket.if_indextoname(index) if index else None
+        except OSError:  # it is gone
+            name = f"interface {index}"
+        self[index] = name
+        return name
+
+
+class without_collections:  # noqa: N801 - reads like a word
+    """No garbage collection meanwhile.
+
+    The rows of a large table are no garbage, and looking at them again and again would double the time: 131 ms instead
+    of 72 for 50,000.
+    """
+
+    def __enter__(self) -> None:
+        self._was_on = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._was_on:
+            gc.enable()
 
 
 def explain(refused: "Sequence[tuple[int, Endpoint, int]]") -> "list[Refusal]":
     """The refusals of a probe, (port, endpoint, errno) each, with the sockets that have those ports."""
     in_use = [(port, endpoint) for port, endpoint, errno in refused if errno == EADDRINUSE]
-    tables = {
-        (protocol, port): _rows(protocol, port)
-        for protocol in {endpoint.protocol for _, endpoint in in_use}
-        for port in ({port for port, _ in in_use} if len(in_use) < _MANY else {0})
-    }
-    found = [_in_the_way(tables, port, endpoint) if errno == EADDRINUSE else [] for port, endpoint, errno in refused]
-    owners = socket_owners({row.inode for rows in found for row in rows})
+    numbers = sorted({port for port, _ in in_use})
+    ranges = [range(port, port + 1) for port in numbers] if len(numbers) < _MANY else []
+    tables = {protocol: _by_port(protocol, ranges) for protocol in {endpoint.protocol for _, endpoint in in_use}}
+    found = [
+        _in_the_way(tables[endpoint.protocol].get(port, []), endpoint) if errno == EADDRINUSE else []
+        for port, endpoint, errno in refused
+    ]
+    each = iter(occupants(row for rows in found for row in rows))
     return [
-        _refusal(port, endpoint, errno, _occupants(rows, owners))
+        _refusal(port, endpoint, errno, tuple(islice(each, len(rows))))
         for (port, endpoint, errno), rows in zip(refused, found, strict=True)
     ]
 
 
-def _refusal(port: int, endpoint: Endpoint, errno: int, occupants: "tuple[Occupant, ...]") -> Refusal:
+def _refusal(port: int, endpoint: Endpoint, errno: int, who: "tuple[Occupant, ...]") -> Refusal:
     if errno == EADDRINUSE:
-        reason = f"in use: {'; '.join(map(str, occupants)) or 'by a socket that can not be seen'}"
-    elif errno == EACCES and port < (first := sysctl.ip_unprivileged_port_start()):
-        reason = f"not permitted: below net.ipv4.ip_unprivileged_port_start = {first}"
-    elif errno == EACCES:
-        reason = "not permitted by a security policy of this system"
+        reason = f"in use: {sentence(who) or 'by a socket that can not be seen'}"
     else:
-        reason = f"refused: {os.strerror(errno)} (errno {errno})"
-    return Refusal(port, endpoint.protocol, endpoint.written, errno, reason, occupants)
+        reason = f"{'not permitted' if errno == EACCES else 'refused'}: {why_refused(port, errno)}"
+    return Refusal(port, endpoint.protocol, endpoint.written, errno, reason, who)
 
 
-def _rows(protocol: str, port: int) -> "dict[int, list[Row]]":
+def why_refused(port: int, errno: int) -> str:
+    """Why a bind failed, if not because somebody has the port."""
+    if errno == EACCES and port < (first := sysctl.ip_unprivileged_port_start()):
+        return f"below net.ipv4.ip_unprivileged_port_start = {first}"
+    if errno == EACCES:
+        return "a security policy of this system forbids it"
+    return f"{os.strerror(errno)} (errno {errno})"
+
+
+def _by_port(protocol: str, ranges: "Sequence[range]") -> "dict[int, list[Row]]":
     by_port: dict[int, list[Row]] = {}
     try:
-        for row in sockets(protocol, port):
+        for row in _table.rows(protocol, ranges):
             by_port.setdefault(row.port, []).append(row)
-    except OSError:  # netlink is refused in some sandboxes: then the cause stays unseen, and the message says so
+    except Unsupported:  # then the cause stays unseen, and the message says so
         return {}
     return by_port
 
 
-def _in_the_way(tables: "dict[tuple[str, int], dict[int, list[Row]]]", port: int, endpoint: Endpoint) -> "list[Row]":
+def _in_the_way(rows: "list[Row]", endpoint: Endpoint) -> "list[Row]":
     """The sockets that can be in the endpoint's way; connections only if nothing else is: a server's are its own.
 
     Should none seem to be, then all on the port: a leftover of a dual-stack server on ::1 stands in the way of 0.0.0.0.
     """
-    table = tables.get((endpoint.protocol, port)) or tables.get((endpoint.protocol, 0), {})
-    rows = table.get(port, [])
     found = [row for row in rows if may_overlap(row.address, endpoint.host, v6only=row.v6only)] or rows
     return [row for row in found if row.state in ("LISTEN", "BOUND")] or found
-
-
-def _occupants(rows: "list[Row]", owners: "dict[int, list[tuple[int, str]]]") -> "tuple[Occupant, ...]":
-    return tuple(
-        Occupant(
-            row.protocol, row.address, row.port, row.state, row.uid,
-            tuple(Process(*owner) for owner in owners.get(row.inode, ())),
-        )
-        for row in rows
-    )  # fmt: skip

@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # the name is what type checkers look for; importing typi
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anyport._refusal import Refusal
+    from anyport._refusal import Occupant, Refusal
 
 
 class AnyportError(Exception):
@@ -118,6 +118,19 @@ class NotReady(AnyportError, TimeoutError):
     def __init__(self, message: str, *, hint: str = "", status: "int | None" = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class TimedOut(AnyportError, TimeoutError):
+    """A port did not come to be listened on, or unused, in the time that was given.
+
+    Attributes: `occupants`, a list of `anyport.Occupant`: the sockets that have those ports; `hint`.
+    """
+
+    facts: "tuple[str, ...]" = ("hint", "occupants")
+
+    def __init__(self, message: str, *, hint: str = "", occupants: "Sequence[Occupant]" = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.occupants = list(occupants)
 
 
 class ProgramNotFound(_SystemError, FileNotFoundError):

@@ -263,5 +263,5 @@ def test_other_refusals_are_told_apart_from_use() -> None:
 
     (everywhere,) = endpoints((), (TCP,))
     policy, odd = explain([(8080, everywhere, 13), (8080, everywhere, 71)])
-    assert str(policy) == "8080/tcp is not permitted by a security policy of this system"
+    assert str(policy) == "8080/tcp is not permitted: a security policy of this system forbids it"
     assert str(odd) == "8080/tcp is refused: Protocol error (errno 71)"

@@ -8,7 +8,7 @@ import anyport
 from anyport import errors
 
 REFUSAL = anyport.Refusal(
-    80, "tcp", "*", 98, "in use", (anyport.Occupant("tcp", "::", 80, "LISTEN", 0, (anyport.Process(7, "x"),)),)
+    80, "tcp", "*", 98, "in use", (anyport.Occupant("tcp", "::", 80, state="LISTEN", uid=0, inode=9, processes=(anyport.Process(7, "x"),)),)
 )
 EXAMPLES = [
     errors.AnyportError("a", hint="b"),
@@ -47,8 +47,9 @@ def test_a_refusal_says_number_protocol_and_reason() -> None:
 def test_an_occupant_says_all_that_is_known_and_nothing_more() -> None:
     """State, address, process; what can't be seen is said to be unseen, and whose it is."""
     (occupant,) = REFUSAL.occupants
-    assert str(occupant) == "LISTEN on [::]:80, x (pid 7)"
-    assert str(occupant._replace(processes=(), uid=5, address="1.2.3.4")) == (
-        "LISTEN on 1.2.3.4:80, uid 5, its process can't be seen"
+    assert str(occupant) == "x (pid 7, uid 0) listens on [::]:80"
+    assert str(occupant._replace(processes=(), user="bob", address="1.2.3.4")) == (
+        "a socket of bob, whose process can't be seen, listens on 1.2.3.4:80"
     )
-    assert "left over" in str(occupant._replace(processes=(), state="TIME_WAIT"))
+    left_over = anyport.Occupant("tcp", "::1", 80, "::1", 5000, "TIME_WAIT", seconds_left=41.4)
+    assert str(left_over) == "TIME_WAIT for 41 s more on [::1]:80, left over from a connection to [::1]:5000"

@@ -125,6 +125,6 @@ def test_a_dump_that_is_always_interrupted_is_an_error(monkeypatch: pytest.Monke
 
 
 def test_the_question_for_one_port_is_the_bytes_of_the_header_file() -> None:
-    """Golden bytes: inet_diag_req_v2 for IPv4 TCP, all states, then the filter `sport == 8080`."""
-    asked = sock_diag.question(socket.AF_INET, socket.IPPROTO_TCP, 8080)
-    assert asked.hex() == "02060000" + "fe3f0000" + "00" * 40 + "ff" * 8 + "0c000100" + "0b080c00" + "0000901f"
+    """Golden bytes: inet_diag_req_v2 for IPv4 TCP, all states, then the filter `8080 <= sport <= 8080`."""
+    asked = sock_diag.question(socket.AF_INET, "tcp", [range(8080, 8081)])
+    assert asked.hex() == "02060000" + "fe3f0000" + "00" * 40 + "ff" * 8 + "14000100" + "02081400" + "0000901f" + "03080c00" + "0000901f"

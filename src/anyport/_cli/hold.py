@@ -4,7 +4,7 @@ from anyport import _caller
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output, add_selection, selection_of, shell_variables
 from anyport._clock import parse_duration
-from anyport._ports import check_port, whole_number
+from anyport._ports import check_port
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ class Command:
         if self.release and list(args) not in (["--release", release], [f"--release={release}"]):
             raise InvalidSelection("--release goes with nothing else", hint=f"anyport hold --release {release}")
         self.seconds = None if time is None else _check_time(time)
-        self.pid = None if pid is None else _check_pid(pid)
+        self.pid = None if pid is None else _caller.check_pid(pid)
         self.selection = selection_of(words, numbers)
         self.variables = shell_variables(self.selection, shell=shell, json=self.json)
 
@@ -99,10 +99,3 @@ def _check_time(text: str) -> float:
     if not seconds:
         raise InvalidSelection("a hold of 0 s would be none", hint="--for 10m holds for ten minutes")
     return seconds
-
-
-def _check_pid(text: str) -> int:
-    pid = whole_number(text)
-    if pid is None or pid < 1:
-        raise InvalidSelection(f"{text!r} is no pid", hint="in a shell $$ is its own pid")
-    return pid

@@ -4,12 +4,12 @@ import os
 import sys
 from errno import EPIPE
 
-from anyport.errors import AnyportError, InvalidSelection, NoUnusedPort
+from anyport.errors import AnyportError, InvalidSelection, NoUnusedPort, TimedOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from anyport._answer import Answer
-    from anyport._refusal import Refusal
+    from anyport._refusal import Occupant, Refusal
 
 DONE, NOTHING_THERE, USAGE = 0, 1, 2
 _MOST = 12  # refusals that a message lists
@@ -38,7 +38,7 @@ def fail(error: AnyportError, *, json: bool = False) -> int:
     refusals = error.refusals if isinstance(error, NoUnusedPort) else []
     if json and not isinstance(error, OutputError):
         try:
-            write(_json({"error": message, "hint": error.hint, "refusals": [_facts(each) for each in refusals]}))
+            write(as_json({"error": message, "hint": error.hint, **_more(error)}))
         except OutputError as broken:
             tell("", str(broken), broken.hint)
     shown = [str(each) for each in refusals if str(each) != message]
@@ -48,6 +48,12 @@ def fail(error: AnyportError, *, json: bool = False) -> int:
     usage = isinstance(error, InvalidSelection)
     tell("", "\n  ".join(lines), error.hint or ("`anyport --help` shows what can be asked" if usage else ""))
     return USAGE if usage else NOTHING_THERE
+
+
+def _more(error: AnyportError) -> "dict[str, object]":
+    if isinstance(error, TimedOut):
+        return {"occupants": [occupant_facts(each) for each in error.occupants]}
+    return {"refusals": [_facts(each) for each in error.refusals] if isinstance(error, NoUnusedPort) else []}
 
 
 def check() -> None:
@@ -82,7 +88,7 @@ def written(
 ) -> str:
     """The answer as JSON (`more` goes there only), as lines for eval if there are variables, or as plain lines."""
     if json:
-        return _json({**as_facts(answer, labels), **more})
+        return as_json({**as_facts(answer, labels), **more})
     if variables:  # digits and names need no quoting
         return "".join(f"{name}={port}\n" for name, port in zip(variables, answer.ports, strict=True))
     return "".join(f"{port}\n" for port in answer.ports)
@@ -100,14 +106,14 @@ def as_facts(answer: "Answer", labels: "tuple[str, ...]") -> "dict[str, object]"
 
 
 def _facts(refusal: "Refusal") -> "dict[str, object]":
-    occupants = [
-        {**each._asdict(), "processes": [process._asdict() for process in each.processes]}
-        for each in refusal.occupants
-    ]  # fmt: skip
-    return {**refusal._asdict(), "occupants": occupants}
+    return {**refusal._asdict(), "occupants": [occupant_facts(each) for each in refusal.occupants]}
 
 
-def _json(facts: "dict[str, object]") -> str:
+def occupant_facts(occupant: "Occupant") -> "dict[str, object]":
+    return {**occupant._asdict(), "processes": [process._asdict() for process in occupant.processes]}
+
+
+def as_json(facts: object) -> str:
     from json import dumps
 
     return dumps(facts, indent=2) + "\n"

@@ -41,7 +41,7 @@ def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str, bool]":
     failures: list[str] = []
     for folder in _folders(os.geteuid()):
         try:
-            return *_open_own(folder, f"ledger-{VERSION}-{namespace:x}"), False
+            return *_open_own(folder, _name(namespace)), False
         except _NotOurs as error:
             warn(f"the ledger can't be kept in {folder}: {error}", f"remove it, or name a file in {VARIABLE}")
             failures.append(f"{folder}: {error}")
@@ -53,6 +53,24 @@ def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str, bool]":
         f"there is no place for the ledger ({'; '.join(failures)})",
         hint=f"name a writable file in {VARIABLE}, or do without by --keep 0",
     )
+
+
+def existing(namespace: int) -> "str | None":
+    """The path of the ledger that `open_ledger` would open, if it is there; nothing is made or opened."""
+    paths = [f"{folder}/{_name(namespace)}" for folder in _folders(os.geteuid()) if _is_ours(folder)]
+    return next(filter(os.path.isfile, [shared] if (shared := os.environ.get(VARIABLE)) else paths), None)
+
+
+def _is_ours(folder: str) -> bool:
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def _name(namespace: int) -> str:
+    return f"ledger-{VERSION}-{namespace:x}"
 
 
 def _open_shared(name: str) -> "tuple[int, str]":
@@ -113,12 +131,7 @@ def _no_ledger(fd: int) -> str:
 def _folders(uid: int) -> "list[str]":
     folders = [f"/dev/shm/anyport-{uid}", f"/tmp/anyport-{uid}"]  # noqa: S108 - checked to be ours when opened
     session = f"/run/user/{uid}"
-    try:
-        found = os.lstat(session)
-    except OSError:
-        return folders
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == uid
-    return [f"{session}/anyport", *folders] if ours else folders
+    return [f"{session}/anyport", *folders] if _is_ours(session) else folders
 
 
 def _open_own(folder: str, name: str) -> "tuple[int, str]":

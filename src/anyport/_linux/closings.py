@@ -15,6 +15,10 @@ from select import select
 from anyport._linux import bpf, netlink, sock_diag
 from anyport._linux.socket import SO_COOKIE, mark
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from anyport._row import Row
+
 SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET_UDP_DESTROY, SKNLGRP_INET6_TCP_DESTROY, SKNLGRP_INET6_UDP_DESTROY = 1, 2, 3, 4
 _GROUPS = {  # bit N - 1 for group N
     "tcp": 1 << SKNLGRP_INET_TCP_DESTROY - 1 | 1 << SKNLGRP_INET6_TCP_DESTROY - 1,
@@ -39,9 +43,9 @@ class Closings:
             self._sock.close()
             raise
 
-    def read(self) -> "list[sock_diag.Row]":
+    def read(self) -> "list[Row]":
         """What was closed since the last call; of a flood only a part."""
-        rows: list[sock_diag.Row] = []
+        rows: list[Row] = []
         while True:
             try:
                 datagram = self._sock.recv(1 << 16)
@@ -53,7 +57,7 @@ class Closings:
                 continue
             rows += [sock_diag.parse(answer, self._protocol) for answer in netlink.rows(datagram)]
 
-    def read_all(self, seconds: float) -> "list[sock_diag.Row]":
+    def read_all(self, seconds: float) -> "list[Row]":
         """What was closed since the last call of either, and before this one.
 
         The kernel tells it from a queue for each processor, which takes a while on a busy machine.  So we close a

@@ -87,6 +87,11 @@ def socket_inodes(pid: int) -> "set[int]":
     return {int(link[8:-1]) for link in links}
 
 
+def tree_inodes(pid: int) -> "set[int]":
+    """The sockets of a process and all its descendants, as far as they may be seen."""
+    return {inode for each in (pid, *descendants(pid)) for inode in socket_inodes(each)}
+
+
 def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "dict[int, list[tuple[int, str]]]":
     """The (pid, name) of each process (or of these) that has one of these sockets, by inode; others' stay unseen.
 
@@ -96,8 +101,10 @@ def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "d
     owners: dict[int, list[tuple[int, str]]] = {}
     if wanted:
         for pid in _pids() if pids is None else pids:
-            for inode in {wanted[link] for link in _descriptors(pid) if link in wanted}:
-                owners.setdefault(inode, []).append((pid, comm(pid)))
+            found = {wanted[link] for link in _descriptors(pid) if link in wanted}
+            owner = (pid, comm(pid) if found else "")
+            for inode in found:
+                owners.setdefault(inode, []).append(owner)
     return owners
 
 
@@ -117,6 +124,19 @@ def comm(pid: int) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def cmdline(pid: int) -> "tuple[str, ...]":
+    """What a process was started with, unless it wrote something else there (proc_pid_cmdline(5)).
+
+    Empty if it is gone, or has nothing to be seen.
+    """
+    try:
+        text = read_whole(f"/proc/{pid}/cmdline").decode("utf-8", "replace")
+    except OSError:
+        return ()
+    # A process that writes a title there (sshd, nginx, postgres) pads it with NULs.
+    return tuple(text.rstrip("\0").split("\0")) if text.strip("\0") else ()
 
 
 def _pids() -> "list[int]":

@@ -7,63 +7,63 @@ import _socket
 import struct
 
 from anyport._linux import netlink
+from anyport._row import Row
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
+
+    Texts = dict[int, "_Texts"]
+
+AF_INET, AF_INET6 = int(_socket.AF_INET), int(_socket.AF_INET6)
 NETLINK_SOCK_DIAG = 4
-SOCK_DIAG_BY_FAMILY = 20
+TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY = 18, 20
 INET_DIAG_REQ_BYTECODE = 1
-INET_DIAG_BC_S_EQ = 11
+INET_DIAG_BC_JMP, INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE = 1, 2, 3
 INET_DIAG_SKV6ONLY = 11
-TCP_CLOSE = 7
+TCP_CLOSE, TCP_LISTEN = 7, 10
 TCPF_LISTEN, TCPF_BOUND_INACTIVE, TCPF_ALL = 1 << 10, 1 << 13, 0x3FFE
+TCPF_BOUND = TCPF_LISTEN | TCPF_BOUND_INACTIVE
 
-# net/tcp_states.h
+# net/tcp_states.h; but for CLOSE, which is what bound-only TCP sockets and unconnected UDP sockets say of themselves
 STATES = {
-    1: "ESTABLISHED", 2: "SYN_SENT", 3: "SYN_RECV", 4: "FIN_WAIT1", 5: "FIN_WAIT2", 6: "TIME_WAIT", 7: "CLOSE",
+    1: "ESTABLISHED", 2: "SYN_SENT", 3: "SYN_RECV", 4: "FIN_WAIT1", 5: "FIN_WAIT2", 6: "TIME_WAIT", 7: "BOUND",
     8: "CLOSE_WAIT", 9: "LAST_ACK", 10: "LISTEN", 11: "CLOSING", 12: "NEW_SYN_RECV",
 }  # fmt: skip
 
 # family, protocol, extensions, pad, states; then struct inet_diag_sockid
 _inet_diag_req_v2 = struct.Struct("=BBBxI 2s2s16s16sI8s")
+# family, lengths of two addresses, extensions; sockid; states, and an unused field
+_inet_diag_req = struct.Struct("=BBBB 2s2s16s16sI8s II")
 # family, state, timer, retrans; sockid; expires, rqueue, wqueue, uid, inode
-_inet_diag_msg = struct.Struct("=BBBB 2s2s16s16sI8s IIIII")
+_MESSAGE = "BBBx 4B16s16sI8s I8xII"  # the two ports byte by byte, for they are big-endian
+_inet_diag_msg = struct.Struct(f"={_MESSAGE}")
 _nlattr = struct.Struct("=HH")
 _inet_diag_bc_op = struct.Struct("=BBH")
-_SPORT_AT = 20  # of a row in its message: behind the nlmsghdr and four bytes
+_HEADER = 16  # bytes of the nlmsghdr before each row
+_SPORT_AT = _HEADER + 4
 _ANY_SOCKET = b"\xff" * 8
-
-
-class Row:
-    """One socket of the kernel's table; `inode` is 0 when no process has it any more (TIME_WAIT and orphans).
-
-    `v6only` is told of sockets that are bound or listening, and False for all others.
-    """
-
-    __slots__ = ("address", "cookie", "inode", "interface", "port", "protocol", "remote_port", "state", "uid", "v6only")
-
-    def __init__(  # noqa: PLR0913, PLR0917 - a row; every field is one
-        self, protocol: str, state: str, address: str, port: int, uid: int, inode: int
-    ) -> None:
-        self.protocol = protocol
-        self.state = state
-        self.address = address
-        self.port = port
-        self.uid = uid
-        self.inode = inode
-        self.remote_port = 0
-        self.interface = 0
-        self.cookie = b""
-        self.v6only = False
+_TIMEWAIT_TIMER = 3
+_NOT_CONNECTED = (TCP_CLOSE, TCP_LISTEN)
+_MOST_RANGES = 64  # in one filter; for more the table is read whole
 
 
 def sockets(protocol: str, port: int = 0, states: int = TCPF_ALL) -> "list[Row]":
     """The sockets of this network namespace in these states with this local port (0: any); OSError if refused."""
-    number = _socket.IPPROTO_TCP if protocol == "tcp" else _socket.IPPROTO_UDP
-    rows: list[Row] = []
-    for family in (_socket.AF_INET, _socket.AF_INET6):
-        asked = question(family, number, port, states)
-        answers = netlink.dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, asked, netlink.rows)
-        rows += [parse(answer, protocol) for answer in answers]
-    return [row for row in rows if port in (0, row.port)]
+    return sockets_in(protocol, (range(port, port + 1),) if port else (), states)
+
+
+def sockets_in(protocol: str, ranges: "Sequence[range]", states: int = TCPF_ALL) -> "list[Row]":
+    """The same for a local port in one of these ranges (none: any)."""
+    asked = ranges if len(ranges) <= _MOST_RANGES else ()
+    try:
+        rows = _ask(_both_families(asked, states), protocol) if protocol == "tcp" and asked else None
+    except netlink.NetlinkError:  # a kernel without the old request
+        rows = None
+    if rows is None:
+        rows = _ask(_each_family(protocol, asked, states), protocol)
+    return [row for row in rows if any(row.port in part for part in ranges)] if ranges else rows
 
 
 def servers(protocol: str, port: int = 0) -> "list[Row]":
@@ -78,16 +78,15 @@ def bound_tcp_ports() -> "set[int]":
     """
     ports: set[int] = set()
     for state in (TCPF_LISTEN, TCPF_BOUND_INACTIVE):
-        for family in (_socket.AF_INET, _socket.AF_INET6):
-            asked = question(family, _socket.IPPROTO_TCP, 0, state)
-            ports.update(netlink.dump(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, asked, ports_in))
+        for kind, asked in _each_family("tcp", (), state):
+            ports.update(netlink.dump(NETLINK_SOCK_DIAG, kind, asked, ports_in))
     return ports
 
 
 def ports_in(datagram: bytes, length: int) -> "tuple[int, ...]":
     """The local port of each row of a datagram, all of them `length` bytes long (0: of different lengths)."""
     if length < _SPORT_AT + 2:
-        return tuple(parse(row, "tcp").port for row in netlink.rows(datagram))
+        return tuple(row.port for row in rows_in(datagram, 0, "tcp"))
     count = len(datagram) // length
     ports = bytearray(2 * count)
     ports[0::2] = datagram[_SPORT_AT::length]
@@ -95,51 +94,140 @@ def ports_in(datagram: bytes, length: int) -> "tuple[int, ...]":
     return struct.unpack(f">{count}H", ports)
 
 
-def question(family: int, protocol: int, port: int, states: int = TCPF_ALL) -> bytes:
-    """The request for all sockets in these states with that local port (0: with any).
+def _ask(questions: "Iterator[tuple[int, bytes]]", protocol: str) -> "list[Row]":
+    rows: list[Row] = []
+    texts = _no_texts()
+
+    def read(datagram: bytes, length: int) -> "list[Row]":
+        return rows_in(datagram, length, protocol, texts)
+
+    for kind, asked in questions:
+        rows += netlink.dump(NETLINK_SOCK_DIAG, kind, asked, read)
+    return rows
+
+
+def _each_family(protocol: str, ranges: "Sequence[range]", states: int) -> "Iterator[tuple[int, bytes]]":
+    for family in (AF_INET, AF_INET6):
+        yield SOCK_DIAG_BY_FAMILY, question(family, protocol, ranges, states)
+
+
+def _both_families(ranges: "Sequence[range]", states: int) -> "Iterator[tuple[int, bytes]]":
+    yield TCPDIAG_GETSOCK, question_of_both(ranges, states)
+
+
+def question(family: int, protocol: str, ranges: "Sequence[range]", states: int = TCPF_ALL) -> bytes:
+    """The request for all sockets of a family in these states with a local port in these ranges (none: with any).
 
     A filter in bytecode, for the port field of the request does not hold for bound-only sockets (seen on 6.18).
     """
+    number = _socket.IPPROTO_TCP if protocol == "tcp" else _socket.IPPROTO_UDP
     blank = bytes(16)
-    request = _inet_diag_req_v2.pack(family, protocol, 0, states, b"\0\0", b"\0\0", blank, blank, 0, _ANY_SOCKET)
-    if not port:
-        return request
-    operations = _inet_diag_bc_op.pack(INET_DIAG_BC_S_EQ, 8, 12) + _inet_diag_bc_op.pack(0, 0, port)
-    return request + _nlattr.pack(_nlattr.size + len(operations), INET_DIAG_REQ_BYTECODE) + operations
+    request = _inet_diag_req_v2.pack(family, number, 0, states, b"\0\0", b"\0\0", blank, blank, 0, _ANY_SOCKET)
+    return request + _filter(ranges)
+
+
+def question_of_both(ranges: "Sequence[range]", states: int = TCPF_ALL) -> bytes:
+    """The same for TCP of both families at once: the request of Linux before 3.3, which 6.18 still answers.
+
+    The kernel goes through its hash tables once for it and not twice, which is nearly all that a question costs.
+    """
+    blank = bytes(16)
+    one = len(ranges) == len(ranges[0]) == 1
+    port = ranges[0].start.to_bytes(2, "big") if one else b"\0\0"  # spares the kernel the other listeners
+    request = _inet_diag_req.pack(0, 0, 0, 0, port, b"\0\0", blank, blank, 0, _ANY_SOCKET, states, 0)
+    return request + _filter(ranges)
+
+
+def _filter(ranges: "Sequence[range]") -> bytes:
+    """The attribute that lets only sockets with such a local port through.
+
+    A socket passes if its way through the program ends exactly at the end (net/ipv4/inet_diag.c, inet_diag_bc_run).
+    """
+    pack, program = _inet_diag_bc_op.pack, b""
+    for part in reversed(ranges):
+        if program:  # this range, or else what comes behind it
+            program = pack(INET_DIAG_BC_JMP, 4, 4 + len(program)) + program
+        at_least = pack(INET_DIAG_BC_S_GE, 8, 20) + pack(0, 0, part[0])
+        at_most = pack(INET_DIAG_BC_S_LE, 8, 12) + pack(0, 0, part[-1])
+        program = at_least + at_most + program
+    return _nlattr.pack(_nlattr.size + len(program), INET_DIAG_REQ_BYTECODE) + program if program else b""
+
+
+_columns: "dict[int, struct.Struct]" = {}  # by the length of a message
+
+
+def rows_in(datagram: bytes, length: int, protocol: str, texts: "Texts | None" = None) -> "list[Row]":
+    """The rows of a datagram, all of them `length` bytes long (0: of different lengths).
+
+    `texts` remembers the addresses that were met.  NetlinkError for what is cut short, or of another family.
+    """
+    rest = length - _HEADER - _inet_diag_msg.size
+    answers: Iterable[tuple[Any, ...]]
+    if rest < 0:
+        answers = map(_fields, netlink.rows(datagram))
+    else:
+        if length not in _columns:
+            _columns[length] = struct.Struct(f"={_HEADER}x{_MESSAGE}{rest}s")
+        answers = _columns[length].iter_unpack(datagram)
+    return _rows(answers, protocol, texts or _no_texts())
 
 
 def parse(answer: bytes, protocol: str) -> Row:
     """One row from the bytes of a struct inet_diag_msg; NetlinkError if they are too few or of another family."""
+    return _rows([_fields(answer)], protocol, _no_texts())[0]
+
+
+def _fields(answer: bytes) -> "tuple[Any, ...]":
     if len(answer) < _inet_diag_msg.size:
         raise netlink.NetlinkError(f"inet_diag message of {len(answer)} bytes: {_inet_diag_msg.size} are needed")
-    family, state, _, _, sport, dport, source, _, interface, cookie, _, _, _, uid, inode = _inet_diag_msg.unpack_from(
-        answer
-    )
-    if family == _socket.AF_INET:
-        address = _socket.inet_ntop(_socket.AF_INET, source[:4])
-    elif family == _socket.AF_INET6:
-        address = _socket.inet_ntop(_socket.AF_INET6, source)
-    else:
-        raise netlink.NetlinkError(f"inet_diag message of address family {family}")
-    name = STATES.get(state, f"state {state}")
-    if state == TCP_CLOSE:  # what a bound-only TCP socket and every UDP socket say of themselves
-        name = "BOUND"
-    row = Row(protocol, name, address, int.from_bytes(sport, "big"), uid, inode)
-    row.cookie = cookie
-    row.interface = interface
-    row.remote_port = int.from_bytes(dport, "big")
-    row.v6only = any(_attribute(answer, INET_DIAG_SKV6ONLY))
-    return row
+    return *_inet_diag_msg.unpack_from(answer), answer[_inet_diag_msg.size :]
 
 
-def _attribute(answer: bytes, kind: int) -> bytes:
-    """The value of an attribute behind the row, or nothing."""
-    at = _inet_diag_msg.size
-    while at + _nlattr.size <= len(answer):
-        length, found = _nlattr.unpack_from(answer, at)
+def _rows(answers: "Iterable[tuple[Any, ...]]", protocol: str, texts: "Texts") -> "list[Row]":
+    rows: list[Row] = []
+    try:
+        for (
+            family, state, timer, high, low, remote_high, remote_low, source, destination, interface, cookie, expires,
+            uid, inode, attributes,
+        ) in answers:  # fmt: skip
+            known = texts[family]
+            remote_port = (remote_high << 8) + remote_low or None
+            rows.append(Row._make((
+                protocol, known[source], (high << 8) + low, known[destination] if remote_port else None, remote_port,
+                STATES.get(state) or f"state {state}", uid if inode else None, inode,
+                expires / 1000 if timer == _TIMEWAIT_TIMER else None,
+                family == AF_INET6 and state in _NOT_CONNECTED and any(_attribute(attributes, INET_DIAG_SKV6ONLY)),
+                interface, cookie,
+            )))  # fmt: skip
+    except KeyError as error:
+        raise netlink.NetlinkError(f"inet_diag message of address family {error}") from None
+    return rows
+
+
+class _Texts(dict[bytes, str]):
+    """The addresses of a family as texts, each made once."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__()
+        self._family = family
+
+    def __missing__(self, address: bytes) -> str:
+        text = self[address] = _socket.inet_ntop(self._family, address[:4] if self._family == AF_INET else address)
+        return text
+
+
+def _no_texts() -> "Texts":
+    return {AF_INET: _Texts(AF_INET), AF_INET6: _Texts(AF_INET6)}
+
+
+def _attribute(attributes: bytes, kind: int) -> bytes:
+    """The value of an attribute, or nothing."""
+    at = 0
+    while at + _nlattr.size <= len(attributes):
+        length, found = _nlattr.unpack_from(attributes, at)
         if length < _nlattr.size:
             break
         if found == kind:
-            return answer[at + _nlattr.size : at + length]
+            return attributes[at + _nlattr.size : at + length]
         at += (length + 3) & ~3
     return b""

@@ -24,6 +24,18 @@ def netns_cookie(sock: "_socket.socket") -> int:
             return 0
 
 
+def own_netns_cookie() -> int:
+    """The same of the network namespace that the caller is in; 0 where no socket can be had to ask."""
+    try:
+        sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    except OSError:
+        return 0
+    try:
+        return netns_cookie(sock)
+    finally:
+        sock.close()
+
+
 def mark(sock: "_socket.socket") -> None:
     """Bind a socket that was never bound to the interface lo, before it is closed.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Mapping, Sequence
 
-    from anyport._linux.sock_diag import Row
+    from anyport._row import Row
     from anyport._run.bind_policy import Number
 
 _NOWHERE = 0x7FFFFFFF  # the index of an interface that there never is: they are counted from 1

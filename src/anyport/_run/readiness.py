@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anyport._linux.sock_diag import Row
+    from anyport._row import Row
 
     Numbers = Sequence[tuple[str, int]]  # protocol and port
 

@@ -170,7 +170,10 @@ def unpack_error(report: "dict[str, Any]") -> AnyportError:
 def _refusal(facts: "list[Any]") -> "Refusal":
     from anyport._refusal import Occupant, Process, Refusal
 
-    occupants = tuple(Occupant._make((*each[:-1], tuple(map(Process._make, each[-1])))) for each in facts[-1])
+    def process(pid: int, name: str, command: "list[str]") -> Process:
+        return Process(pid, name, tuple(command))
+
+    occupants = tuple(Occupant._make((*each[:-1], tuple(process(*one) for one in each[-1]))) for each in facts[-1])
     return Refusal._make((*facts[:-1], occupants))
 
 

@@ -1,0 +1,60 @@
+"""`anyport wait`: its words, and what it does."""
+
+from anyport import _wait
+from anyport._caller import check_pid
+from anyport._cli import output
+from anyport._cli.parser import Parser, add_output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DESCRIPTION = """\
+Wait until a port is listened on, or unused; of several until all of them are.
+
+  anyport wait 8080                           until something listens on 8080
+  anyport wait 5432 6379 --timeout 2m         on both
+  anyport wait 8080 --tree $!                 until the program just started does
+  anyport wait 8080 --until unused && ./serve when the old one is gone
+"""
+
+_EPILOG = """\
+It looks at the kernel's socket table and never connects: a connect can reach a
+stale server, count in a queue, or connect to itself. UDP has no listening state:
+there a socket that is bound counts.
+
+exit status:
+  0 it came to that; 1 it did not in time, with what stands in the way; 2 wrong
+  usage; 130 interrupted
+"""
+
+
+def _parser() -> Parser:
+    parser = Parser("anyport wait", "anyport wait PORT|RANGE ... [option ...]", _DESCRIPTION, _EPILOG)
+    what = parser.add_argument_group("what for")
+    what.add_argument("--until", metavar="STATE", default=_wait.LISTENING, help="listening (the default) or unused")
+    what.add_argument("--timeout", metavar="TIME", default=_wait.TIMEOUT, help="at most so long (30s)")
+    what.add_argument("--tree", metavar="PID", help="only this process and what it started counts")
+    what.add_argument("--strict", action="store_true", help="leftovers in TIME_WAIT count as use")
+    what.add_argument("--tcp", action="store_true", help="for TCP (the default)")
+    what.add_argument("--udp", action="store_true", help="for UDP; with --tcp for both")
+    add_output(parser, json="on time-out what stands in the way as JSON", shell=False)
+    return parser
+
+
+class Command:
+    """A command line that was understood: which ports, and what they are waited for."""
+
+    def __init__(self, args: "Sequence[str]") -> None:
+        parser = _parser()
+        words, self._numbers = parser.read(args)
+        self.text = parser.format_help() if words.pop("help") else ""
+        self.json: bool = words.pop("json")
+        self._words = words
+        if words["tree"] is not None:
+            words["tree"] = check_pid(words["tree"])
+
+    def run(self) -> int:
+        """Do it; the exit status."""
+        _wait.wait(self._numbers, **self._words)
+        return output.DONE

@@ -1,0 +1,129 @@
+"""`anyport who`: its words, and what it does."""
+
+from shlex import join
+
+from anyport._cli import output
+from anyport._cli.parser import Parser, add_output
+from anyport._cli.table import table, terminal_width
+from anyport._pair import pair
+from anyport._refusal import printable
+from anyport._who import examine, look, protocols_of, read_ports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anyport._ports import PortSet
+    from anyport._refusal import Occupant
+    from anyport._who import Look
+
+_DESCRIPTION = """\
+Say what has a port, in which state, and whose process it is; or why else the
+port can't be used. PORT is a number, or a range; without any: every port in use.
+
+  anyport who 8080              what has 8080, TCP or UDP
+  anyport who 7002-7011 --tcp   what has any of these
+  if anyport who 8080; then ... something has it
+"""
+
+_EPILOG = """\
+States are the kernel's, and BOUND for a socket that is bound and neither listens
+nor is connected: netstat, lsof and older versions of ss do not show those of TCP.
+A number that no socket is seen to have is bound for some microseconds, to make
+sure; the numbers of a range are not.
+
+Processes of other users are shown to root only; their sockets always are.
+
+exit status:
+  0 something has one of the ports; 1 nothing has; 2 wrong usage
+"""
+_HEADER = ("PROTO", "STATE", "LOCAL", "REMOTE", "USER", "PROCESS", "COMMAND")
+_FIRST = ("LISTEN", "BOUND")
+
+
+def _parser() -> Parser:
+    parser = Parser("anyport who", "anyport who [PORT|RANGE ...] [option ...]", _DESCRIPTION, _EPILOG)
+    where = parser.add_argument_group("which sockets")
+    where.add_argument("--tcp", action="store_true", help="of TCP (default: of both protocols)")
+    where.add_argument("--udp", action="store_true", help="of UDP")
+    where.add_argument(
+        "--no-connections", dest="connections", action="store_false", help="only those that listen or are merely bound"
+    )
+    add_output(parser, json="a list with one object for each socket", shell=False)
+    return parser
+
+
+class Command:
+    """A command line that was understood: which ports, and how to write what has them."""
+
+    def __init__(self, args: "Sequence[str]") -> None:
+        parser = _parser()
+        words, numbers = parser.read(args)
+        self.text = parser.format_help() if words["help"] else ""
+        self.json: bool = words["json"]
+        self.connections: bool = words["connections"]
+        self.ports = read_ports(numbers or None)
+        self.protocols = protocols_of(tcp=words["tcp"], udp=words["udp"])
+
+    def run(self) -> int:
+        """Do it; the exit status."""
+        seen = look(self.ports, self.protocols, connections=self.connections)
+        if self.json:
+            output.write(output.as_json([output.occupant_facts(each) for each in seen.occupants]))
+        else:
+            output.write(written(self.ports, self.protocols, seen))
+        return output.DONE if seen.occupants else output.NOTHING_THERE
+
+
+def written(ports: "PortSet", protocols: "Sequence[str]", seen: "Look") -> str:
+    """The verdicts first, then the evidence: a table of the sockets."""
+    lines: list[str] = []
+    for finding in examine(ports, protocols, seen):
+        lines += [finding.verdict, *(f"  {note}" for note in finding.notes)]
+    lines += _ranges(ports, protocols, seen)
+    if not (lines or seen.occupants):
+        lines = [f"no port is in use ({', '.join(protocols)})"]
+    text = "".join(f"{line}\n" for line in lines)
+    if not seen.occupants:
+        return text
+    rows = [_row(each) for each in sorted(seen.occupants, key=_place)]
+    return text + ("\n" if lines else "") + table(_HEADER, rows, terminal_width())
+
+
+def _place(each: "Occupant") -> "tuple[object, ...]":
+    """Where it stands in the table: servers before connections."""
+    rank = _FIRST.index(each.state) if each.state in _FIRST else len(_FIRST)
+    return each.port, each.protocol, rank, each.address, each.state, each.remote_address or "", each.remote_port or 0
+
+
+def _row(each: "Occupant") -> "tuple[str, ...]":
+    local = pair(each.address, each.port) + (f"%{each.interface}" if each.interface else "")
+    remote = "" if each.remote_address is None else pair(each.remote_address, each.remote_port or 0)
+    left = "" if each.seconds_left is None else f" {max(0.0, each.seconds_left):.0f}s"
+    user = each.user or ("" if each.uid is None else str(each.uid))
+    return each.protocol, each.state + left, local, remote, user, _processes(each), _command(each)
+
+
+def _processes(each: "Occupant") -> str:
+    """`nginx 7,8`, each name once."""
+    by_name: dict[str, list[str]] = {}
+    for process in each.processes:
+        by_name.setdefault(printable(process.name) or "?", []).append(str(process.pid))
+    unseen = "?" if each.inode and not by_name else ""
+    return " ".join(f"{name} {','.join(pids)}" for name, pids in by_name.items()) or unseen
+
+
+def _command(each: "Occupant") -> str:
+    return printable(join(each.processes[0].command)) if each.processes else ""
+
+
+def _ranges(ports: "PortSet", protocols: "Sequence[str]", seen: "Look") -> "list[str]":
+    """A line for each range: how many of its numbers are in use."""
+    lines: list[str] = []
+    for part in ports.ranges:
+        if set(part) <= ports.named:
+            continue
+        for protocol in protocols:
+            count = len({each.port for each in seen.occupants if each.protocol == protocol and each.port in part})
+            lines.append(f"{part[0]}-{part[-1]}/{protocol}: {count or 'none'} of {len(part)} in use")
+    return lines

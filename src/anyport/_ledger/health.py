@@ -1,0 +1,117 @@
+"""The ledger's health: where it lies, whether it can be opened, locked and read, and how many claims it has.
+
+Looking begins no ledger where there is none, writes nothing, and repairs nothing.
+"""
+
+import fcntl
+import os
+import stat
+from typing import NamedTuple
+
+from anyport._clock import boot_microseconds, pauses
+from anyport._ledger import place
+from anyport._ledger.book import boot_word
+from anyport._ledger.record import SLOT, VERSION, WHOLE, claims_in, unpack_header
+from anyport.errors import LedgerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WAIT = 1.0  # seconds for the lock, which everybody keeps for some milliseconds at most
+USABLE, NONE_YET, UNUSABLE = "usable", "none yet", "unusable"
+STALE = "stale"  # of an earlier boot, or broken: the next call begins it anew
+
+
+class Health(NamedTuple):
+    """`state` is one of the above; `remarks` are what should be changed, as pairs of a message and a hint."""
+
+    path: str
+    state: str
+    claims: int
+    remarks: tuple[tuple[str, str], ...]
+
+
+def examine(namespace: int) -> Health:
+    """Of this user's ledger for the network namespace with this cookie, which must be the caller's."""
+    remarks: list[tuple[str, str]] = []
+
+    def note(message: str, hint: str) -> None:
+        remarks.append((message, hint))
+
+    paths = _paths(namespace)
+    path, state, claims = paths[0], NONE_YET, 0
+    try:
+        future = "" if any(map(os.path.lexists, paths)) else _future(paths, remarks)
+        if future:
+            path = future
+        else:
+            remarks.clear()
+            fd, path, _ = place.open_ledger(namespace, note)
+            try:
+                state, claims = _read(fd, path)
+            finally:
+                os.close(fd)
+    except OSError as error:
+        state = UNUSABLE
+        remarks[:] = [_remark(error, path)]  # which says of each place what else was remarked
+    return Health(path, state, claims, tuple(remarks))
+
+
+def _paths(namespace: int) -> "list[str]":
+    """Where it may lie, the first choice first."""
+    if named := os.environ.get(place.VARIABLE):
+        return [os.path.abspath(named)]
+    folders = place._folders(os.geteuid())  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return [f"{folder}/ledger-{VERSION}-{namespace:x}" for folder in folders]
+
+
+def _future(paths: "Sequence[str]", remarks: "list[tuple[str, str]]") -> str:
+    """Where the next call will begin one, as far as can be told without doing it; or an empty text."""
+    is_named = bool(os.environ.get(place.VARIABLE))
+    for path in paths:
+        folder = os.path.dirname(path)
+        if not (is_named or os.path.lexists(folder)):
+            folder = os.path.dirname(folder)
+        elif not is_named and (owner := _stranger(folder)):
+            hint = f"`rm -r {folder}`, or name a file in {place.VARIABLE}"
+            remarks.append((f"the ledger can't be kept in {folder}: {owner}", hint))
+            continue
+        if os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            return path
+    return ""
+
+
+def _stranger(folder: str) -> str:
+    """Why this is no folder of ours, or an empty text."""
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode):
+        return "it is no folder"
+    return "" if found.st_uid == os.geteuid() else f"it belongs to uid {found.st_uid}"
+
+
+def _read(fd: int, path: str) -> "tuple[str, int]":
+    for _ in pauses(_WAIT):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        break
+    else:
+        raise LedgerError(
+            f"the ledger {path} has been locked by another process for {_WAIT:g} s",
+            hint=f"`fuser -v {path}` shows who has it open",
+        )
+    slots = os.pread(fd, WHOLE, 0).ljust(WHOLE, b"\0")
+    if unpack_header(slots[:SLOT], boot_word()) is None:
+        return STALE, 0
+    return USABLE, len(claims_in(slots, boot_microseconds()))
+
+
+def _remark(error: OSError, path: str) -> "tuple[str, str]":
+    if isinstance(error, LedgerError):
+        return str(error), error.hint
+    return (
+        f"the ledger {path} can't be used: {error.strerror} (errno {error.errno})",
+        f"name a file in {place.VARIABLE}",
+    )

@@ -1,0 +1,117 @@
+"""The verdict on one port: in use, unused or not to be bound, and what else is worth knowing (pure)."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from anyport._ports import BAD_PORTS
+from anyport._refusal import UNSEEN, sentence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anyport._linux.sysctl import PortSettings
+    from anyport._refusal import Occupant, Process
+
+
+class Circumstances(NamedTuple):
+    """What there is to know of a port besides its sockets.
+
+    `errno` is that of a bind, 0 if it succeeded, None if it was not tried; `refused` says why in words.
+    `shows_bound_only` is whether the table has all sockets; `given` holds the seconds since anyport gave the number
+    out, and until its claim ends.
+    """
+
+    errno: int | None = None
+    refused: str = ""
+    shows_bound_only: bool = False
+    is_root: bool = False
+    settings: "PortSettings | None" = None
+    given: tuple[float, float] | None = None
+
+
+# Programs that listen for a container, by the name of their process, and the command that lists containers' ports.
+_PROXIES = {
+    "docker-proxy": "docker ps --filter publish={port}", "rootlessport": "podman ps --filter publish={port}",
+    "slirp4netns": "podman ps", "pasta": "podman ps", "pasta.avx2": "podman ps", "com.docker.backe": "docker ps",
+}  # fmt: skip
+
+
+def verdict(port: int, protocol: str, occupants: "Sequence[Occupant]", known: "Circumstances") -> str:
+    """One line: whether somebody has the port, and who; else whether it could be bound."""
+    number = f"{port}/{protocol}"
+    if occupants:
+        return f"{number} is in use: {sentence(main(occupants))}"
+    unused = "is unused" if known.errno == 0 or known.shows_bound_only else "has no socket that can be seen"
+    return f"{number} {unused}, but can't be bound by you: {known.refused}" if known.errno else f"{number} {unused}"
+
+
+def main(occupants: "Sequence[Occupant]") -> "list[Occupant]":
+    """Those that matter most: servers before what is bound only, before connections; a server's are its own."""
+    for states in (("LISTEN",), ("BOUND", UNSEEN)):
+        if found := [each for each in occupants if each.state in states]:
+            return found
+    return [each for each in occupants if not each.is_left_over] or list(occupants)
+
+
+def notes(port: int, protocol: str, occupants: "Sequence[Occupant]", known: "Circumstances") -> "list[str]":
+    """What else is worth knowing, a line each."""
+    return [*_of_occupants(port, occupants, known), *_of_number(port, protocol, occupants, known)]
+
+
+def _of_occupants(port: int, occupants: "Sequence[Occupant]", known: "Circumstances") -> "list[str]":
+    found: list[str] = []
+    for process in dict.fromkeys(process for each in occupants for process in each.processes):
+        if verb := verb_of(process):
+            found.append(f"held by `anyport {verb}` (pid {process.pid})")
+        elif process.name in _PROXIES:
+            names = _PROXIES[process.name].format(port=port)
+            found.append(f"{process.name} listens for a container: `{names}` names it")
+    if any(each.inode and not each.processes for each in occupants):
+        found.append(_unseen_process(port, known))
+    if any(each.state == UNSEEN for each in occupants):
+        found.append(_unseen_socket(known))
+    if occupants and all(each.is_left_over for each in occupants):
+        longest = max(each.seconds_left or 0.0 for each in occupants)
+        until = f" for {longest:.0f} s more" if longest else ""
+        found.append(f"left over from connections{until}: a server with SO_REUSEADDR ignores that")
+    return found
+
+
+def _unseen_process(port: int, known: "Circumstances") -> str:
+    if known.is_root:
+        return "no process here has that socket: it is the kernel's own (NFS, WireGuard), or a container's"
+    return f"only its user and root can see which process has it: `sudo anyport who {port}`"
+
+
+def _unseen_socket(known: "Circumstances") -> str:
+    if known.shows_bound_only:
+        return "a bind of it is refused (EADDRINUSE), and no socket of this network namespace is shown to have it"
+    return "a bind of it is refused (EADDRINUSE); sockets that are bound and do not listen are not shown here"
+
+
+def _of_number(port: int, protocol: str, occupants: "Sequence[Occupant]", known: "Circumstances") -> "list[str]":
+    found: list[str] = []
+    settings = known.settings
+    if known.given:
+        ago, left = known.given
+        found.append(f"given out by anyport {ago:.0f} s ago; for {left:.0f} s more it gives others another one")
+    if settings and port in settings.reserved:
+        found.append("in net.ipv4.ip_local_reserved_ports: the kernel gives it to nobody by itself")
+    elif settings and settings.is_ephemeral(port) and not occupants:
+        found.append(
+            f"inside the ephemeral range {settings.low}-{settings.high}, so an outgoing connection may take it"
+        )
+    if protocol == "tcp" and port in BAD_PORTS:
+        found.append("on the list of ports that browsers refuse")
+    return found
+
+
+def verb_of(process: "Process") -> str:
+    """`hold` or `run` if the process is one of these verbs of anyport, else an empty text."""
+    # python /usr/bin/anyport run ..., or python -m anyport run ...
+    words = process.command[:6]
+    for word, verb in pairwise(words):
+        if word.rpartition("/")[2] == "anyport" and verb in ("hold", "run"):
+            return verb
+    return ""
