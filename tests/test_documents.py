@@ -120,4 +120,4 @@ def test_the_demo_does_the_main_job() -> None:
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "hello from the port that anyport found" in done.stdout
-    assert re.search(r"tcp is in use: LISTEN on 127.0.0.1:\d+, python[\d.]* \(pid \d+\)", done.stdout)
+    assert re.search(r"tcp is in use: python[\d.]* \(pid \d+, \w+\) listens on 127.0.0.1", done.stdout)

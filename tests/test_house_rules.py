@@ -31,7 +31,8 @@ READING_ORDER = [
     "_run.bind_policy", "_run.passage", "_run.renaming", "_run.supervisor",
     "_run.conflict", "_run.watch", "_run.after", "_run.runner", "_run.detach", "_running",
     "_rehearsal", "_features", "_doctor", "_advice",
-    "_cli", "_cli.output", "_cli.parser", "_cli.table", "_cli.find", "_cli.hold", "_cli.who", "_cli.wait", "_cli.doctor", "_cli.run_words", "_cli.run",
+    "_cli", "_cli.output", "_cli.parser", "_cli.table",
+    "_cli.find", "_cli.hold", "_cli.who", "_cli.wait", "_cli.doctor", "_cli.run_words", "_cli.run",
     "__init__", "__main__",
 ]  # fmt: skip
 

@@ -139,7 +139,7 @@ def _holders_of(port: int) -> "list[int]":
     if not found:
         raise AnyportError(
             f"{port} is not held by `anyport hold`, as far as can be seen",
-            hint=f"`anyport --only {port}` says what has it; `anyport run` holds a port as long as its program runs",
+            hint=f"`anyport who {port}` says what has it; `anyport run` holds a port as long as its program runs",
         )
     return found
 

@@ -2,7 +2,6 @@
 
 from errno import EACCES, EADDRINUSE
 
-from anyport._address import UDP
 from anyport._candidates import QUIET, longest_run
 from anyport._ledger.record import given_at, is_claimed
 from anyport.errors import NoUnusedPort
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 
     from anyport._choice import Choice
     from anyport._refusal import Refusal
-    from anyport._selection import Selection
 
     Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text
 
@@ -22,7 +20,7 @@ def remark(choice: "Choice", tell: "Tell") -> None:
     """Tell what is not as expected: other numbers than those named, given out before, or in the ephemeral range."""
     gave = f"gave {some(list(choice.chosen))}"
     for reason, ports in _passed_over(choice).items():
-        hint = _by_whom(choice.selection, ports[0]) if reason == "in use" else ""
+        hint = f"`anyport who {ports[0]}` says by whom" if reason == "in use" else ""
         tell("note", f"{some(ports)} {'is' if len(ports) == 1 else 'are'} {reason}; {gave}", hint)
     for port, name in choice.expected.items():
         if port not in choice.chosen and not choice.chosen.keys() & set(choice.selection.preferred):
@@ -30,11 +28,6 @@ def remark(choice: "Choice", tell: "Tell") -> None:
             tell("note", f"{port}, the number of {name}, is {reason}; {gave}", "")
     _remark_on_age(choice, tell)
     _remark_on_range(choice, tell)
-
-
-def _by_whom(selection: "Selection", port: int) -> str:
-    plain = not (selection.hosts or selection.strict or UDP in selection.kinds)
-    return f"`anyport --only {port}`{'' if plain else ' with the same options'} says by whom"
 
 
 def _passed_over(choice: "Choice") -> "dict[str, list[int]]":
@@ -153,7 +146,7 @@ def _way_out(choice: "Choice", refusals: "Sequence[Refusal]") -> str:
         return "leave --only out to get another one"
     if selection.ports or selection.start:
         return "widen the range, or leave it out to get any unused port"
-    return "ask for fewer" if selection.count > 1 else "`ss -s` shows what uses them up"
+    return "ask for fewer" if selection.count > 1 else "`anyport doctor` shows what uses them up"
 
 
 def some(ports: "list[int]") -> str:

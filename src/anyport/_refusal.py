@@ -37,10 +37,11 @@ class Occupant(NamedTuple):
 
     `state` is the kernel's name (LISTEN, ESTABLISHED, TIME_WAIT, ...), or BOUND for a socket that is bound and neither
     listens nor is connected, or UNSEEN when a bind was refused though no socket is shown (Linux before 6.8 hides those
-    that are bound only).  `remote_address` and `remote_port` belong to connections.  `uid` and `user` are None where
-    the kernel does not tell whose it was: TIME_WAIT, and others that no process has (`inode` is 0 then).
-    `seconds_left` belongs to TIME_WAIT.  `interface` is the name of the one that it is bound to.  `processes` holds
-    those that the caller may see, which need not be all, or any.
+    that are bound only).  `remote_address` and `remote_port` belong to connections.  `inode` is 0 for a socket that no
+    process has: TIME_WAIT, others that are left over, and connections that are not accepted yet; `uid` and `user` are
+    None where the kernel does not tell whose that was.  `seconds_left` belongs to TIME_WAIT, and to FIN_WAIT2 without a
+    process.  `interface` is the name of the one that it is bound to.  `processes` holds those that the caller may see,
+    which need not be all, or any.
     """
 
     protocol: str

@@ -8,9 +8,10 @@ if TYPE_CHECKING:
         """One socket.
 
         `state` is the kernel's name, or BOUND for one that is bound and neither listens nor is connected.  `inode` is
-        0, and `uid` None, where no process has the socket: it has closed it (TIME_WAIT, orphans), or has not accepted
-        it yet.  `v6only` is told by sock_diag only, of sockets that are bound or listen.  `interface` is the index of
-        the one that the socket is bound to, or 0; `seconds_left` what is left of TIME_WAIT.
+        0 where no process has the socket: it has closed it (TIME_WAIT, orphans), or has not accepted it yet; `uid` is
+        None where the kernel has 0 for such a one, which may be anybody's.  `v6only` is told by sock_diag only, of
+        sockets that are bound or listen.  `interface` is the index of the one that the socket is bound to, or 0;
+        `seconds_left` what is left of TIME_WAIT, and of FIN_WAIT2 without a process.
         """
 
         protocol: str

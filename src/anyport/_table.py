@@ -2,7 +2,7 @@
 
 import _socket
 
-from anyport._linux import proc_net, sock_diag
+from anyport._linux.sock_diag import TCPF_ALL, TCPF_BOUND, TCPF_LISTEN, sockets_in
 from anyport._linux.socket import SO_COOKIE, mark
 from anyport.errors import Unsupported
 
@@ -12,22 +12,36 @@ if TYPE_CHECKING:
 
     from anyport._row import Row
 
+ALL, WITHOUT_PEER, LISTENING = TCPF_ALL, TCPF_BOUND, TCPF_LISTEN
+_NAMES = {WITHOUT_PEER: ("LISTEN", "BOUND"), LISTENING: ("LISTEN",)}
 
-def rows(protocol: str, ranges: "Sequence[range]" = (), *, connections: bool = True) -> "list[Row]":
-    """The sockets with a local port in these ranges (none: with any); without `connections` those that have no peer.
+
+def rows(protocol: str, ranges: "Sequence[range]" = (), states: int = ALL) -> "list[Row]":
+    """The sockets in these states with a local port in these ranges (none: with any).
 
     From sock_diag, or where that is refused (by some sandboxes) from /proc/net, which shows no bound-only TCP socket.
     Unsupported where there is neither.
     """
-    states = sock_diag.TCPF_ALL if connections or protocol == "udp" else sock_diag.TCPF_BOUND
     try:
-        found = sock_diag.sockets_in(protocol, ranges, states)
+        found = sockets_in(protocol, ranges, states if protocol == "tcp" else ALL)
     except OSError as error:
         found = _from_proc(protocol, ranges, error)
-    return found if connections else [row for row in found if row.state in ("LISTEN", "BOUND")]
+    return found if states == ALL else [row for row in found if row.state in _NAMES[states]]
+
+
+def sockets(protocol: str, port: int = 0, states: int = ALL) -> "list[Row]":
+    """The same for one port (0: any)."""
+    return rows(protocol, (range(port, port + 1),) if port else (), states)
+
+
+def servers(protocol: str, port: int = 0) -> "list[Row]":
+    """The sockets that clients can reach: of TCP those that listen, of UDP all."""
+    return sockets(protocol, port, LISTENING if protocol == "tcp" else ALL)
 
 
 def _from_proc(protocol: str, ranges: "Sequence[range]", error: OSError) -> "list[Row]":
+    from anyport._linux import proc_net
+
     try:
         found = proc_net.sockets(protocol)
     except OSError as other:
@@ -43,14 +57,16 @@ def _from_proc(protocol: str, ranges: "Sequence[range]", error: OSError) -> "lis
 def shows_bound_only() -> bool:
     """Whether `rows` has TCP sockets that are bound and do not listen; tried with one of our own.
 
-    Linux before 6.8 does not tell them, nor does /proc/net.
+    Linux before 6.8 does not tell them, nor does /proc/net.  False, too, if there is no port left to try it with.
     """
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         sock.bind(("127.0.0.1", 0))
         cookie = sock.getsockopt(_socket.SOL_SOCKET, SO_COOKIE, 8)
         port = sock.getsockname()[1]
-        return any(row.cookie == cookie for row in rows("tcp", [range(port, port + 1)], connections=False))
+        return any(row.cookie == cookie for row in sockets("tcp", port, WITHOUT_PEER))
+    except OSError:
+        return False
     finally:
         mark(sock)
         sock.close()

@@ -114,13 +114,14 @@ class _Waiting:
 
     def wait(self, limit: float) -> None:
         """Look until nothing is missing; TimedOut after so many seconds, or when the tree has come to its end."""
+        missing: set[tuple[int, str]] = set()
         for _ in _looks(limit):
-            has_ended = self._tree is not None and self._tree.has_ended()
+            ended = self._tree and self._until == LISTENING and self._tree.has_ended()
             missing = self._missing()
             if not missing:
                 return
-            if has_ended and self._until == LISTENING:
-                raise self._failure(missing, f"process {self._tree and self._tree.pid} has ended")
+            if ended and self._tree:
+                raise self._failure(missing, f"process {self._tree.pid} has ended")
         raise self._failure(missing, f"timed out after {limit:g} s")
 
     def _missing(self) -> "set[tuple[int, str]]":

@@ -91,9 +91,19 @@ def _occupants(
     from anyport._occupants import occupants, without_collections
 
     with without_collections():
-        rows = [row for each in protocols for row in _table.rows(each, ports.ranges, connections=connections)]
+        states = _table.ALL if connections else _table.WITHOUT_PEER
+        rows = [row for each in protocols for row in _table.rows(each, ports.ranges, states)]
         rows.sort(key=_port)
         return occupants(rows, processes=processes)
+
+
+def blind_spot(ports: PortSet, protocols: "Sequence[str]") -> str:
+    """What a look can't show here, and no bind has made up for; or an empty text."""
+    if sys.platform != "linux" or "tcp" not in protocols or 0 < len(ports) == len(ports.named):
+        return ""
+    from anyport import _table
+
+    return "" if _table.shows_bound_only() else "TCP sockets that are bound and do not listen may not be shown here"
 
 
 def _bind(port: int, protocol: str) -> int:
@@ -122,7 +132,7 @@ def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Fin
     by_number: dict[tuple[int, str], list[Occupant]] = {}
     for each in seen.occupants:
         by_number.setdefault((each.port, each.protocol), []).append(each)
-    circumstances = _circumstances() if sys.platform == "linux" else _no_circumstances
+    circumstances = _circumstances()
     findings: list[Finding] = []
     for number in [(port, protocol) for port in sorted(ports.named) for protocol in protocols]:
         found, known = by_number.get(number, []), circumstances(number[0], seen.binds.get(number))
@@ -132,6 +142,8 @@ def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Fin
 
 def _circumstances() -> "Callable[[int, int | None], Circumstances]":
     """What is known of a port, given the errno of its bind; what is the same for all ports is found out now."""
+    if sys.platform != "linux":
+        return lambda _port, errno: Circumstances(errno)
     from anyport import _table
     from anyport._ledger import reading
     from anyport._linux.socket import own_netns_cookie
@@ -147,10 +159,6 @@ def _circumstances() -> "Callable[[int, int | None], Circumstances]":
         return Circumstances(errno, refused, shows_bound_only, is_root, settings, reading.given(slots, port))
 
     return circumstances
-
-
-def _no_circumstances(_port: int, errno: "int | None") -> Circumstances:
-    return Circumstances(errno)
 
 
 def read_ports(port: "Ports | None") -> PortSet:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -323,7 +324,7 @@ def test_no_unused_port_is_the_runners_own_failure() -> None:
     with listening("::", 20123):
         done = run("--port", "20123", "--only", "--", "true")
     assert done.returncode == 125
-    assert done.stderr.startswith("anyport: 20123/tcp is in use: LISTEN on [::]:20123, ")
+    assert re.match(r"anyport: 20123/tcp is in use: \S+ \(pid \d+, \w+\) listens on ::\n", done.stderr)
 
 
 def test_a_script_without_an_interpreter_runs_as_in_a_shell(tmp_path: Path) -> None:

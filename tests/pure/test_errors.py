@@ -8,8 +8,9 @@ import anyport
 from anyport import errors
 
 REFUSAL = anyport.Refusal(
-    80, "tcp", "*", 98, "in use", (anyport.Occupant("tcp", "::", 80, state="LISTEN", uid=0, inode=9, processes=(anyport.Process(7, "x"),)),)
-)
+    80, "tcp", "*", 98, "in use",
+    (anyport.Occupant("tcp", "::", 80, state="LISTEN", uid=0, inode=9, processes=(anyport.Process(7, "x"),)),),
+)  # fmt: skip
 EXAMPLES = [
     errors.AnyportError("a", hint="b"),
     errors.InvalidSelection("a", hint="b"),

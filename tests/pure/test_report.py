@@ -9,7 +9,8 @@ from anyport import errors
 from anyport._refusal import Occupant, Process, Refusal
 from anyport._run import conflict, report
 
-REFUSAL = Refusal(80, "tcp", "*", 98, "in use", (Occupant("tcp", "::", 80, state="LISTEN", uid=0, processes=(Process(1, "nginx", ("nginx", "-g")),)),))
+OCCUPANT = Occupant("tcp", "::", 80, state="LISTEN", uid=0, processes=(Process(1, "nginx", ("nginx", "-g")),))
+REFUSAL = Refusal(80, "tcp", "*", 98, "in use", (OCCUPANT,))
 
 
 @pytest.mark.parametrize(

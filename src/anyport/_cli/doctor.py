@@ -77,7 +77,7 @@ def _as_json(found: "Findings", warnings: "list[Advice]") -> str:
         facts[name] = getattr(found, name)._asdict()
     facts["ports"]["size"] = found.ports.size
     del facts["ledger"]["remarks"]  # which are among the warnings
-    facts["uses"] = [each._asdict() for each in found.uses]
+    facts["uses"] = [{**each._asdict(), "share": each.ports / found.ports.size} for each in found.uses]
     facts["warnings"] = [{"message": message, "hint": hint} for message, hint in warnings]
     return dumps(facts, indent=2) + "\n"
 

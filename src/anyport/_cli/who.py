@@ -7,7 +7,7 @@ from anyport._cli.parser import Parser, add_output
 from anyport._cli.table import table, terminal_width
 from anyport._pair import pair
 from anyport._refusal import printable
-from anyport._who import examine, look, protocols_of, read_ports
+from anyport._who import blind_spot, examine, look, protocols_of, read_ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,10 @@ class Command:
     def run(self) -> int:
         """Do it; the exit status."""
         seen = look(self.ports, self.protocols, connections=self.connections)
+        if blind := blind_spot(self.ports, self.protocols):
+            output.tell(
+                "note", blind, "Linux shows them from 6.8 on, where netlink is not refused; name a port to make sure"
+            )
         if self.json:
             output.write(output.as_json([output.occupant_facts(each) for each in seen.occupants]))
         else:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from anyport._clock import boot_microseconds, pauses
 from anyport._ledger import place
 from anyport._ledger.book import boot_word
-from anyport._ledger.record import SLOT, VERSION, WHOLE, claims_in, unpack_header
+from anyport._ledger.record import SLOT, WHOLE, claims_in, unpack_header
 from anyport.errors import LedgerError
 
 TYPE_CHECKING = False
@@ -39,11 +39,10 @@ def examine(namespace: int) -> Health:
     def note(message: str, hint: str) -> None:
         remarks.append((message, hint))
 
-    paths = _paths(namespace)
+    paths = place.paths(namespace)
     path, state, claims = paths[0], NONE_YET, 0
     try:
-        future = "" if any(map(os.path.lexists, paths)) else _future(paths, remarks)
-        if future:
+        if future := _future(paths, remarks):
             path = future
         else:
             remarks.clear()
@@ -58,25 +57,19 @@ def examine(namespace: int) -> Health:
     return Health(path, state, claims, tuple(remarks))
 
 
-def _paths(namespace: int) -> "list[str]":
-    """Where it may lie, the first choice first."""
-    if named := os.environ.get(place.VARIABLE):
-        return [os.path.abspath(named)]
-    folders = place._folders(os.geteuid())  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    return [f"{folder}/ledger-{VERSION}-{namespace:x}" for folder in folders]
-
-
 def _future(paths: "Sequence[str]", remarks: "list[tuple[str, str]]") -> str:
-    """Where the next call will begin one, as far as can be told without doing it; or an empty text."""
+    """Where the next call will begin one, as far as can be told without doing it; an empty text if there is one."""
     is_named = bool(os.environ.get(place.VARIABLE))
     for path in paths:
         folder = os.path.dirname(path)
-        if not (is_named or os.path.lexists(folder)):
-            folder = os.path.dirname(folder)
-        elif not is_named and (owner := _stranger(folder)):
+        if not is_named and os.path.lexists(folder) and (owner := _stranger(folder)):
             hint = f"`rm -r {folder}`, or name a file in {place.VARIABLE}"
             remarks.append((f"the ledger can't be kept in {folder}: {owner}", hint))
             continue
+        if os.path.lexists(path):
+            return ""
+        if not (is_named or os.path.lexists(folder)):
+            folder = os.path.dirname(folder)
         if os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             return path
     return ""

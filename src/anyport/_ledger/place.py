@@ -57,8 +57,11 @@ def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str, bool]":
 
 def existing(namespace: int) -> "str | None":
     """The path of the ledger that `open_ledger` would open, if it is there; nothing is made or opened."""
-    paths = [f"{folder}/{_name(namespace)}" for folder in _folders(os.geteuid()) if _is_ours(folder)]
-    return next(filter(os.path.isfile, [shared] if (shared := os.environ.get(VARIABLE)) else paths), None)
+    is_named = bool(os.environ.get(VARIABLE))
+    for path in paths(namespace):
+        if os.path.isfile(path) and (is_named or _is_ours(os.path.dirname(path))):
+            return path
+    return None
 
 
 def _is_ours(folder: str) -> bool:
@@ -128,10 +131,17 @@ def _no_ledger(fd: int) -> str:
     return "" if not head or begun or head.startswith(MAGIC[: len(head)]) else "it holds something else"
 
 
+def paths(namespace: int) -> "list[str]":
+    """Where this user's ledger for a network namespace may lie, the first choice first."""
+    if named := os.environ.get(VARIABLE):
+        return [os.path.abspath(named)]
+    return [f"{folder}/{_name(namespace)}" for folder in _folders(os.geteuid())]
+
+
 def _folders(uid: int) -> "list[str]":
-    folders = [f"/dev/shm/anyport-{uid}", f"/tmp/anyport-{uid}"]  # noqa: S108 - checked to be ours when opened
+    found = [f"/dev/shm/anyport-{uid}", f"/tmp/anyport-{uid}"]  # noqa: S108 - checked to be ours when opened
     session = f"/run/user/{uid}"
-    return [f"{session}/anyport", *folders] if _is_ours(session) else folders
+    return [f"{session}/anyport", *found] if _is_ours(session) else found
 
 
 def _open_own(folder: str, name: str) -> "tuple[int, str]":

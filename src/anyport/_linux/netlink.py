@@ -38,6 +38,8 @@ def request(kind: int, flags: int, payload: bytes) -> bytes:
 
 def messages(datagram: bytes) -> "Iterator[tuple[int, bytes]]":
     """Cut one datagram into (type, payload); NetlinkError for a refusal, a cut or an interrupted answer."""
+    if not datagram:
+        raise NetlinkError("an empty netlink answer")
     at = 0
     while at < len(datagram):
         if len(datagram) - at < _nlmsghdr.size:
@@ -57,7 +59,7 @@ def messages(datagram: bytes) -> "Iterator[tuple[int, bytes]]":
 def _refusal(payload: bytes) -> NetlinkError:
     if len(payload) < 4:
         return NetlinkError("netlink error message without an error number")
-    number = -int.from_bytes(payload[:4], "little", signed=True)
+    number = -int.from_bytes(payload[:4], sys.byteorder, signed=True)
     return NetlinkError(number, "the kernel refused the netlink request")
 
 

@@ -51,7 +51,7 @@ def _row(protocol: str, words: "list[str]") -> Row:
     timer, _, when = words[5].partition(":")
     return Row(
         protocol, address, port, remote_address if remote_port else None, remote_port or None,
-        STATES.get(state) or f"state {state}", uid if inode else None, inode,
+        STATES.get(state) or f"state {state}", uid if inode or uid else None, inode,
         int(when, 16) / _TICKS if timer == _TIMEWAIT_TIMER else None,
     )  # fmt: skip
 

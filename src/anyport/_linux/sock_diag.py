@@ -194,7 +194,7 @@ def _rows(answers: "Iterable[tuple[Any, ...]]", protocol: str, texts: "Texts") -
             remote_port = (remote_high << 8) + remote_low or None
             rows.append(Row._make((
                 protocol, known[source], (high << 8) + low, known[destination] if remote_port else None, remote_port,
-                STATES.get(state) or f"state {state}", uid if inode else None, inode,
+                STATES.get(state) or f"state {state}", uid if inode or uid else None, inode,
                 expires / 1000 if timer == _TIMEWAIT_TIMER else None,
                 family == AF_INET6 and state in _NOT_CONNECTED and any(_attribute(attributes, INET_DIAG_SKV6ONLY)),
                 interface, cookie,

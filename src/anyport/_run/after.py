@@ -10,7 +10,7 @@ import time
 
 from anyport import _streams
 from anyport._linux import proc, signal
-from anyport._linux.sock_diag import servers
+from anyport._table import servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,5 +109,5 @@ def _wait_for_an_end(pids: "Iterable[int]") -> None:
 def _inodes(numbers: "Numbers", ours: "set[int]") -> "set[int]":
     try:
         return {row.inode for number in numbers for row in servers(*number)} - ours
-    except OSError:  # netlink is refused in some sandboxes: then nothing is seen, and the hold ends
+    except OSError:  # then nothing is seen, and the hold ends
         return set()

@@ -8,8 +8,8 @@ import os
 
 from anyport._address import may_overlap
 from anyport._linux import proc
-from anyport._linux.sock_diag import servers, sockets
 from anyport._pair import pair
+from anyport._table import servers, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Readiness:
         self._missing = [each for each in self._missing if each != number]
 
     def look(self) -> bool:
-        """Look at the kernel's table; whether the program has all its ports now.  OSError if netlink is refused."""
+        """Look at the kernel's table; whether the program has all its ports now.  Unsupported if it can't be read."""
         found = {number: rows for number in self._missing if (rows := servers(*number))}
         if found:
             mine = inodes_of_tree()
@@ -61,7 +61,7 @@ def bound_instead() -> "list[str]":
     mine = inodes_of_tree()
     try:
         rows = [row for protocol in ("tcp", "udp") for row in servers(protocol) if row.inode in mine]
-    except OSError:  # netlink is refused in some sandboxes
+    except OSError:
         return []
     return sorted({f"{row.protocol} {pair(row.address, row.port)}" for row in rows})
 
@@ -80,7 +80,7 @@ def strangers(numbers: "Numbers", hosts: "Sequence[str]", ours: "set[int]") -> "
     """The sockets of others on these ports and hosts: none of `ours` (inodes) or the tree's, and no mere leftovers."""
     try:
         rows = [row for number in numbers for row in sockets(*number)]
-    except OSError:  # netlink is refused in some sandboxes: what can't be seen is no reason for a restart
+    except OSError:  # what can't be seen is no reason for a restart
         return []
     known = {0, *ours, *inodes_of_tree()}
     return [

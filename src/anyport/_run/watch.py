@@ -243,8 +243,8 @@ class Watch:
         self._is_blind = True
         if self._plan.is_awaited:
             why = AnyportError(
-                f"whether the program listens can't be seen: {error.strerror or error} (netlink, sock_diag)",
-                hint="a sandbox seems to forbid it; without --port-file and --detach nobody has to know",
+                f"whether the program listens can't be seen: {error}",
+                hint="without --port-file and --detach nobody has to know",
             )
             self.fail(why)
 
