@@ -34,7 +34,7 @@ print(opener.open(sys.argv[1], timeout=5).read().decode().strip())
 PYTHON
 }
 listener() { # PORT: print the pid of the process that listens on it
-    "$anyport" --only "$1" 2>&1 | sed -n 's/.*LISTEN[^;]*(pid \([0-9]*\)).*/\1/p'
+    "$anyport" who --tcp "$1" | sed -n '1s/.*(pid \([0-9]*\), .*) listens .*/\1/p'
 }
 taken() { # PORT [OPTION [ADDRESS]]: try to take it like a program that sets this option, or none
     "$python" - "$@" <<'PYTHON'
@@ -99,6 +99,9 @@ status=0
 show --in "$port" || status=$?
 echo "exit status $status"
 [ "$status" -eq 1 ]
+
+say 'who has it, with all that is known of it'
+show who "$port"
 
 say 'stop the server, and ask for its number again'
 stop

@@ -110,7 +110,7 @@ def _on_sock_diag(found: "Findings") -> "Iterator[Advice]":
         return
     if not all_sockets.works:
         text = f"the kernel's socket table can't be asked (netlink, sock_diag): {all_sockets.why}; so it is not seen"
-        text += " which ports are held, nor when a program listens that is not supervised"
+        text += " which ports are held, but by a bind"
         yield (
             text,
             "let the sandbox allow sockets of AF_NETLINK; a systemd unit by `RestrictAddressFamilies=AF_NETLINK`",

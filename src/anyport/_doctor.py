@@ -3,7 +3,6 @@
 Looking changes nothing: no claim is made, no ledger is begun, and what is bound was chosen as `find` chooses.
 """
 
-import _socket
 import os
 import sys
 from pwd import getpwuid
@@ -14,7 +13,7 @@ from anyport._candidates import QUIET, offer_of
 from anyport._features import Feature, features, hand_overs
 from anyport._ledger import health
 from anyport._linux import sysctl
-from anyport._linux.socket import netns_cookie
+from anyport._linux.socket import own_netns_cookie
 from anyport._ports import PortSet
 from anyport._version import __version__
 from anyport._who import who
@@ -97,15 +96,7 @@ def examine() -> Findings:
         uses, why_no_uses = list[Use](), error.strerror or str(error)
     else:
         uses, why_no_uses = [use(protocol, ports, sockets) for protocol in ("tcp", "udp")], ""
-    return Findings(_system(), found, hand_overs(found), ports, uses, why_no_uses, health.examine(_namespace()))
-
-
-def _namespace() -> int:
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)  # works where others are refused
-    try:
-        return netns_cookie(sock)
-    finally:
-        sock.close()
+    return Findings(_system(), found, hand_overs(found), ports, uses, why_no_uses, health.examine(own_netns_cookie()))
 
 
 def _system() -> System:

@@ -59,11 +59,14 @@ class Occupant(NamedTuple):
     processes: tuple[Process, ...] = ()
 
     def __str__(self) -> str:
-        return self.told(pair(self.address, self.port))
+        return self.told(self.at(pair(self.address, self.port)))
+
+    def at(self, where: str) -> str:
+        """Where it is, with the interface that it is bound to: `127.0.0.1%lo`."""
+        return f"{where}%{self.interface}" if self.interface else where
 
     def told(self, where: str) -> str:
         """A sentence of it: `node (pid 4711, alice) listens on 127.0.0.1`."""
-        where += f"%{self.interface}" if self.interface else ""
         if self.state == UNSEEN:
             return "a socket that can't be seen"
         if self.state == "LISTEN":
@@ -125,7 +128,8 @@ def sentence(occupants: "Iterable[Occupant]") -> str:
 def _part(alike: "list[Occupant]") -> str:
     first = alike[0]
     if first.state not in ("LISTEN", "BOUND"):
-        return f"{first.told(first.address)}{f'; and {len(alike) - 1} more like it' if len(alike) > 1 else ''}"
-    addresses = dict.fromkeys(each.address for each in alike)
+        more = f"; and {len(alike) - 1} more like it" if len(alike) > 1 else ""
+        return f"{first.told(first.at(first.address))}{more}"
+    addresses = dict.fromkeys(each.at(each.address) for each in alike)
     siblings = f" with {len(alike)} sockets (SO_REUSEPORT)" if len(alike) > len(addresses) else ""
     return f"{first.told(', '.join(addresses))}{siblings}"

@@ -72,9 +72,7 @@ def _of_occupants(port: int, occupants: "Sequence[Occupant]", known: "Circumstan
     if any(each.state == UNSEEN for each in occupants):
         found.append(_unseen_socket(known))
     if occupants and all(each.is_left_over for each in occupants):
-        longest = max(each.seconds_left or 0.0 for each in occupants)
-        until = f" for {longest:.0f} s more" if longest else ""
-        found.append(f"left over from connections{until}: a server with SO_REUSEADDR ignores that")
+        found.append("a server with SO_REUSEADDR, as nearly all set it, ignores what is left over")
     return found
 
 
@@ -95,7 +93,7 @@ def _of_number(port: int, protocol: str, occupants: "Sequence[Occupant]", known:
     settings = known.settings
     if known.given:
         ago, left = known.given
-        found.append(f"given out by anyport {ago:.0f} s ago; for {left:.0f} s more it gives others another one")
+        found.append(f"given out by anyport {ago:.0f} s ago; other callers get another one for {left:.0f} s more")
     if settings and port in settings.reserved:
         found.append("in net.ipv4.ip_local_reserved_ports: the kernel gives it to nobody by itself")
     elif settings and settings.is_ephemeral(port) and not occupants:

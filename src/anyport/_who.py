@@ -136,6 +136,8 @@ def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Fin
     findings: list[Finding] = []
     for number in [(port, protocol) for port in sorted(ports.named) for protocol in protocols]:
         found, known = by_number.get(number, []), circumstances(number[0], seen.binds.get(number))
+        if number[1] != protocols[0]:  # what is true of the number was said of it once
+            known = known._replace(settings=None, given=None)
         findings.append(Finding(number, verdict(*number, found, known), notes(*number, found, known)))
     return findings
 

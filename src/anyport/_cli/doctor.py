@@ -69,8 +69,6 @@ class Command:
 
 
 def _as_json(found: "Findings", warnings: "list[Advice]") -> str:
-    from json import dumps
-
     facts = found._asdict()
     facts["features"] = [each._asdict() for each in found.features.values()]
     for name in ("system", "ports", "ledger"):
@@ -79,7 +77,7 @@ def _as_json(found: "Findings", warnings: "list[Advice]") -> str:
     del facts["ledger"]["remarks"]  # which are among the warnings
     facts["uses"] = [{**each._asdict(), "share": each.ports / found.ports.size} for each in found.uses]
     facts["warnings"] = [{"message": message, "hint": hint} for message, hint in warnings]
-    return dumps(facts, indent=2) + "\n"
+    return output.as_json(facts)
 
 
 def _as_text(found: "Findings", warnings: "list[Advice]") -> str:

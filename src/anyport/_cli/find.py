@@ -21,6 +21,9 @@ Other verbs, each with a --help of its own:
 
   anyport hold               the same, and keep it until the caller ends
   anyport run -- COMMAND     run a program on a port that is kept for it
+  anyport who 8080           what has the port, or why else it can't be used
+  anyport wait 8080          until something listens on it, or nothing has it
+  anyport doctor             what this system allows, and what to change
 """
 
 _EPILOG = """\

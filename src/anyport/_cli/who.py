@@ -118,7 +118,8 @@ def _processes(each: "Occupant") -> str:
 
 
 def _command(each: "Occupant") -> str:
-    return printable(join(each.processes[0].command)) if each.processes else ""
+    words = each.processes[0].command if each.processes else ()
+    return printable(join(words) if len(words) > 1 else "".join(words))  # a single one may be a title, with spaces
 
 
 def _ranges(ports: "PortSet", protocols: "Sequence[str]", seen: "Look") -> "list[str]":

@@ -39,7 +39,7 @@ def parse(text: bytes, protocol: str) -> "Iterator[Row]":
         words = line.split()
         try:
             yield _row(protocol, words)
-        except (IndexError, ValueError):
+        except (IndexError, ValueError, OverflowError):
             raise OSError(f"a line of /proc/net/{protocol} that can't be read: {line[:80]!r}") from None
 
 
@@ -58,10 +58,9 @@ def _row(protocol: str, words: "list[str]") -> Row:
 
 def _endpoint(word: str) -> "tuple[str, int]":
     """`0100007F:1F90` is 127.0.0.1 and 8080: words of 32 bits in the machine's own order, then the port."""
-    digits, _, port = word.partition(":")
-    data = bytes.fromhex(digits)
+    data, port = map(bytes.fromhex, word.split(":"))
     if sys.byteorder == "little":
         data = b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))
-    if len(data) not in (4, 16):
+    if len(data) not in (4, 16) or len(port) != 2:
         raise ValueError(word)
-    return _socket.inet_ntop(_socket.AF_INET if len(data) == 4 else _socket.AF_INET6, data), int(port, 16)
+    return _socket.inet_ntop(_socket.AF_INET if len(data) == 4 else _socket.AF_INET6, data), int.from_bytes(port, "big")

@@ -27,7 +27,7 @@ def netns_cookie(sock: "_socket.socket") -> int:
 def own_netns_cookie() -> int:
     """The same of the network namespace that the caller is in; 0 where no socket can be had to ask."""
     try:
-        sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)  # allowed where AF_INET is not
     except OSError:
         return 0
     try:
