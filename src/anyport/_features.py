@@ -7,20 +7,20 @@ filter, is tried in a child that ends.
 import _socket
 import os
 from _socket import SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET
-from errno import EACCES, EADDRINUSE, EMFILE, ENFILE, EPERM
+from errno import EADDRINUSE, EMFILE, ENFILE
 from typing import NamedTuple
 
 from anyport import _rehearsal
 from anyport._answer import answer
 from anyport._door import open_door
-from anyport._linux import sock_diag
+from anyport._linux import proc, sock_diag
 from anyport._run import trap
 from anyport._selection import Selection
 from anyport.errors import AnyportError, ResourceLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from anyport._answer import Answer
 
@@ -165,36 +165,8 @@ def _must_show(complaint: str, *, listens: bool) -> None:
 
 
 def _try_processes() -> None:
-    """Whether the sockets of all users' processes are seen, which takes CAP_SYS_PTRACE."""
-    if not os.path.exists("/proc/self/fd"):
-        raise OSError("none: /proc is not mounted here, or is another pid namespace's")
-    if not os.path.exists("/proc/1") and _is_there(1):
-        raise OSError("only those of this user: /proc is mounted with hidepid")
-    for pid in _of_others():
-        try:
-            os.listdir(f"/proc/{pid}/fd")
-        except OSError as error:
-            if error.errno in (EACCES, EPERM):
-                raise OSError("only those of this user: root sees all") from None
-
-
-def _is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _of_others() -> "Iterator[int]":
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdecimal() and os.stat(f"/proc/{name}").st_uid != os.geteuid():
-                yield int(name)
-        except OSError:  # it has ended meanwhile
-            continue
+    if why := proc.unseen():
+        raise OSError(why)
 
 
 def _try_supervised() -> None:

@@ -18,14 +18,15 @@ class Circumstances(NamedTuple):
     """What there is to know of a port besides its sockets.
 
     `errno` is that of a bind, 0 if it succeeded, None if it was not tried; `refused` says why in words.
-    `shows_bound_only` is whether the table has all sockets; `given` holds the seconds since anyport gave the number
-    out, and until its claim ends.
+    `shows_bound_only` is whether the table has all sockets, `sees_all` whether /proc shows whose they are; `given`
+    holds the seconds since anyport gave the number out, and until its claim ends.
     """
 
     errno: int | None = None
     refused: str = ""
     shows_bound_only: bool = False
     is_root: bool = False
+    sees_all: bool = True
     settings: "PortSettings | None" = None
     given: tuple[float, float] | None = None
 
@@ -77,8 +78,10 @@ def _of_occupants(port: int, occupants: "Sequence[Occupant]", known: "Circumstan
 
 
 def _unseen_process(port: int, known: "Circumstances") -> str:
-    if known.is_root:
+    if known.sees_all:
         return "no process here has that socket: it is the kernel's own (NFS, WireGuard), or a container's"
+    if known.is_root:
+        return "it takes CAP_SYS_PTRACE to see which process has it: ask outside of the container"
     return f"only its user and root can see which process has it: `sudo anyport who {port}`"
 
 

@@ -132,7 +132,7 @@ def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Fin
     by_number: dict[tuple[int, str], list[Occupant]] = {}
     for each in seen.occupants:
         by_number.setdefault((each.port, each.protocol), []).append(each)
-    circumstances = _circumstances()
+    circumstances = _circumstances(seen.occupants)
     findings: list[Finding] = []
     for number in [(port, protocol) for port in sorted(ports.named) for protocol in protocols]:
         found, known = by_number.get(number, []), circumstances(number[0], seen.binds.get(number))
@@ -142,12 +142,13 @@ def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Fin
     return findings
 
 
-def _circumstances() -> "Callable[[int, int | None], Circumstances]":
+def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | None], Circumstances]":
     """What is known of a port, given the errno of its bind; what is the same for all ports is found out now."""
     if sys.platform != "linux":
         return lambda _port, errno: Circumstances(errno)
     from anyport import _table
     from anyport._ledger import reading
+    from anyport._linux import proc
     from anyport._linux.socket import own_netns_cookie
     from anyport._linux.sysctl import port_settings
     from anyport._occupants import why_refused
@@ -155,10 +156,12 @@ def _circumstances() -> "Callable[[int, int | None], Circumstances]":
     namespace = own_netns_cookie()
     settings, slots = port_settings(namespace), reading.slots(namespace)
     shows_bound_only, is_root = _table.shows_bound_only(), os.geteuid() == 0
+    has_hidden = any(each.inode and not each.processes for each in occupants)
+    sees_all = not (has_hidden and proc.unseen())
 
     def circumstances(port: int, errno: "int | None") -> Circumstances:
         refused = why_refused(port, errno) if errno else ""
-        return Circumstances(errno, refused, shows_bound_only, is_root, settings, reading.given(slots, port))
+        return Circumstances(errno, refused, shows_bound_only, is_root, sees_all, settings, reading.given(slots, port))
 
     return circumstances
 

@@ -108,6 +108,32 @@ def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "d
     return owners
 
 
+def unseen() -> str:
+    """Why /proc does not show whose sockets all are, which takes CAP_SYS_PTRACE; an empty text if it does."""
+    if not os.path.exists("/proc/self/fd"):
+        return "none: /proc is not mounted here, or is another pid namespace's"
+    if not os.path.exists("/proc/1") and _is_there(1):
+        return "only those of this user: /proc is mounted with hidepid"
+    for pid in _pids():
+        try:
+            os.listdir(f"/proc/{pid}/fd")
+        except PermissionError:
+            return "only those of this user: root sees all"
+        except OSError:  # it has ended meanwhile
+            continue
+    return ""
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def status(tid: int, name: str) -> str:
     """A field of proc_pid_status(5), of a process or a thread; OSError if it is gone."""
     for line in read_whole(f"/proc/{tid}/status").decode("utf-8", "replace").splitlines():
