@@ -124,6 +124,7 @@ WITH_OPTIONS = PLAIN | {
     "operator", "keyword", "reprlib", "_collections", "collections", "functools", "_functools", "copyreg",
     "gettext", "locale", "_locale", "collections.abc", "_typing", "_types", "warnings",
 }  # fmt: skip
+WITH_RECORDS = WITH_OPTIONS | {"typing", "typing.io", "typing.re", "contextlib"}
 FORMS = [
     ("", PLAIN), ("8080", PLAIN), ("8080 8081", PLAIN), ("--from 1080", PLAIN),
     ("--from 1080 --tcp", WITH_OPTIONS), ("--ephemeral", WITH_OPTIONS),
@@ -131,6 +132,7 @@ FORMS = [
     ("run -- true", PLAIN | {"_ctypes", "ctypes", "ctypes._endian", "types", "_signal", "select"}),
     ("run -v -- true", WITH_OPTIONS | {"_ctypes", "ctypes", "ctypes._endian", "_signal", "select"}),
     ("hold --for 1ms", WITH_OPTIONS | {"_signal", "select"}),
+    ("who 8080", WITH_RECORDS), ("wait 8080 --timeout 0", WITH_RECORDS | {"select"}),
     ("--json", WITH_OPTIONS | {"json", "json.decoder", "json.encoder", "json.scanner", "_json"}),
 ]  # fmt: skip
 

@@ -6,7 +6,7 @@ from errno import EADDRINUSE
 from operator import itemgetter
 from typing import NamedTuple
 
-from anyport._ports import PortSet, parse_ports
+from anyport._ports import PortSet, check_port, parse_ports
 from anyport._refusal import Occupant
 from anyport._verdict import Circumstances, notes, verdict
 
@@ -170,6 +170,8 @@ def read_ports(port: "Ports | None") -> PortSet:
     """The ports that are asked for; none means all."""
     if port is None:
         return PortSet()
+    if isinstance(port, bytes) or not hasattr(port, "__iter__"):
+        port = check_port(port)
     each = [port] if isinstance(port, (int, str)) else port
     parts = [parse_ports(one if isinstance(one, str) else [one]) for one in each]
     ranges = [found for part in parts for found in part.ranges]

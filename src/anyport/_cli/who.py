@@ -1,7 +1,5 @@
 """`anyport who`: its words, and what it does."""
 
-from shlex import join
-
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
 from anyport._cli.table import table, terminal_width
@@ -118,6 +116,8 @@ def _processes(each: "Occupant") -> str:
 
 
 def _command(each: "Occupant") -> str:
+    from shlex import join
+
     words = each.processes[0].command if each.processes else ()
     return printable(join(words) if len(words) > 1 else "".join(words))  # a single one may be a title, with spaces
 
