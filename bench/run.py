@@ -14,7 +14,7 @@ from typing import Any
 import race_plot
 from common import HERE, RIVALS, Figure, Report, Table, as_markdown, enter, grid
 
-BENCHES = ("in_process", "command", "run_command", "supervision", "walk", "race")
+BENCHES = ("in_process", "command", "run_command", "supervision", "walk", "who", "race")
 HEAD = """\
 # Results
 
@@ -79,8 +79,16 @@ def machine() -> str:
         ("installers", f"pip {version('pip')}, uv {version('uv')}"),
         ("rivals", ", ".join(RIVALS)),
         ("ss", subprocess.run(["ss", "-V"], check=True, capture_output=True, text=True).stdout.strip()),
+        ("lsof", lsof_version()),
+        ("psutil", version("psutil")),
     ]
     return "## Machine\n\n" + grid(("what", "which"), rows)
+
+
+def lsof_version() -> str:
+    """What it says of itself, to standard error."""
+    lines = subprocess.run(["lsof", "-v"], check=True, capture_output=True, text=True).stderr.splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.strip().startswith("revision:"))
 
 
 if __name__ == "__main__":

@@ -183,7 +183,8 @@ def churn(*ports: int) -> Iterator[None]:
 
 # The interpreter may lie where only root can read: import all that can be needed first, become the user then.
 _AS_USER = """
-import anyport, difflib, encodings.idna, importlib, json, os, pkgutil, socket, sys, traceback, typing, warnings, _blake2
+import anyport, difflib, encodings.idna, importlib, json, os, pkgutil, shlex, socket, sys, traceback, typing, warnings
+import _blake2
 for found in pkgutil.walk_packages(anyport.__path__, "anyport."):
     importlib.import_module(found.name)
 from anyport._cli.find import Command

@@ -24,7 +24,7 @@ READING_ORDER = [
     "_ledger.reading",
     "_ledger.health",
     "_choice", "_messages", "_answer", "_pool", "_find",
-    "_elsewhere", "_verdict", "_who",
+    "_elsewhere", "_trial", "_look", "_verdict", "_who",
     "_door", "_caller", "_wait", "_holder", "_run", "_run.activation", "_hold",
     "_run.template", "_run.terminal", "_run.signals", "_run.trap", "_run.spawn",
     "_run.plan", "_run.handover", "_run.report", "_run.readiness",

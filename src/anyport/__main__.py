@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 _VERBS = ("find", "hold", "who", "wait", "doctor")
-_EVERYWHERE = ("who", "wait")  # they need no Linux
+_ASKING = ("who", "wait")  # they need no Linux, and 1 is one of their answers
 
 
 def main() -> "NoReturn":
@@ -48,9 +48,11 @@ def run(args: "Sequence[str]") -> int:
         from anyport._cli.run import main as run_program
 
         return run_program(args[1:])
+    is_asking = bool(args) and args[0] in _ASKING
+    status = output.FAILED if is_asking else output.NOTHING_THERE
     command = None
     try:
-        if not (args and args[0] in _EVERYWHERE):
+        if not is_asking:
             require_linux()
         output.check()
         if all(map(_is_number, args)) or (len(args) == 2 and args[0] == "--from" and _is_number(args[1])):
@@ -61,9 +63,9 @@ def run(args: "Sequence[str]") -> int:
             return output.DONE
         return command.run()
     except AnyportError as error:
-        return output.fail(error, json=bool(command and command.json))
+        return output.fail(error, json=bool(command and command.json), status=status)
     except OSError as error:  # an import that found no descriptor left, for one
-        return output.fail(ResourceLimit.of(error, "the system refuses"))
+        return output.fail(ResourceLimit.of(error, "the system refuses"), status=status)
 
 
 def _run_plain(args: "Sequence[str]") -> int:

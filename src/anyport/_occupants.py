@@ -4,6 +4,7 @@ import _socket
 import gc
 import os
 from errno import EACCES, EADDRINUSE
+from functools import partial
 from itertools import islice
 
 from anyport import _table
@@ -15,22 +16,29 @@ from anyport.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from anyport._row import Row
 
 _MANY = 8  # ports, from which on one dump of all sockets is quicker than a question for each
 
 
-def occupants(rows: "Iterable[Row]", *, processes: bool = True) -> "list[Occupant]":
-    """The rows with the names of their users, and with their processes if wanted, as far as /proc shows them."""
+def made(rows: "Iterable[Row]") -> "list[Occupant]":
+    """The rows with the names of their users and their processes, as far as /proc shows them."""
     rows = list(rows)
-    owners = _processes({row.inode for row in rows}) if processes else {}
-    users, interfaces = _Users(), _Interfaces()
-    return [
-        Occupant._make((*row[:10], interfaces[row.interface], users[row.uid], owners.get(row.inode, ())))
-        for row in rows
-    ]
+    return maker(_processes({row.inode for row in rows}))(rows)
+
+
+def maker(owners: "Mapping[int, tuple[Process, ...]] | None" = None) -> "Callable[[list[Row]], list[Occupant]]":
+    """What makes occupants of rows, with these processes by inode; it looks up each user and interface once."""
+    users, interfaces, known = _Users(), _Interfaces(), owners or {}
+    # Half of the time that namedtuple's own constructor takes.
+    new: Callable[[Iterable[object]], Occupant] = partial(tuple.__new__, Occupant)  # pyright: ignore[reportUnknownMemberType]
+
+    def make(rows: "list[Row]") -> "list[Occupant]":
+        return [new((*row[:10], interfaces[row[10]], users[row[6]], known.get(row[7], ()))) for row in rows]
+
+    return make
 
 
 def _processes(inodes: "set[int]") -> "dict[int, tuple[Process, ...]]":
@@ -96,7 +104,7 @@ def explain(refused: "Sequence[tuple[int, Endpoint, int]]") -> "list[Refusal]":
         _in_the_way(tables[endpoint.protocol].get(port, []), endpoint) if errno == EADDRINUSE else []
         for port, endpoint, errno in refused
     ]
-    each = iter(occupants(row for rows in found for row in rows))
+    each = iter(made(row for rows in found for row in rows))
     return [
         _refusal(port, endpoint, errno, tuple(islice(each, len(rows))))
         for (port, endpoint, errno), rows in zip(refused, found, strict=True)
@@ -105,7 +113,7 @@ def explain(refused: "Sequence[tuple[int, Endpoint, int]]") -> "list[Refusal]":
 
 def _refusal(port: int, endpoint: Endpoint, errno: int, who: "tuple[Occupant, ...]") -> Refusal:
     if errno == EADDRINUSE:
-        reason = f"in use: {sentence(who) or 'by a socket that can not be seen'}"
+        reason = f"in use: {sentence(who or [Occupant(endpoint.protocol, endpoint.host, port)])}"
     else:
         reason = f"{'not permitted' if errno == EACCES else 'refused'}: {why_refused(port, errno)}"
     return Refusal(port, endpoint.protocol, endpoint.written, errno, reason, who)

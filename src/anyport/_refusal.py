@@ -63,7 +63,7 @@ class Occupant(NamedTuple):
 
     def at(self, where: str) -> str:
         """Where it is, with the interface that it is bound to: `127.0.0.1%lo`."""
-        return f"{where}%{self.interface}" if self.interface else where
+        return f"{where}%{printable(self.interface)}" if self.interface else where
 
     def told(self, where: str) -> str:
         """A sentence of it: `node (pid 4711, alice) listens on 127.0.0.1`."""
@@ -83,13 +83,16 @@ class Occupant(NamedTuple):
 
     @property
     def is_left_over(self) -> bool:
-        """Whether no process has it any more: a server with SO_REUSEADDR can bind the port all the same."""
+        """Whether no process has it any more, so that it ends by itself.
+
+        Meanwhile a server with SO_REUSEADDR can bind the port if the socket that left it had set that too.
+        """
         return self.state in _LEFT_OVER and not (self.inode or self.processes)
 
     @property
     def owner(self) -> str:
         """Whose it is: `node (pid 4711, alice)`, or what can be said instead."""
-        user = self.user or (None if self.uid is None else f"uid {self.uid}")
+        user = printable(self.user or "") or (None if self.uid is None else f"uid {self.uid}")
         if not self.processes:
             return f"a socket{f' of {user},' if user else ''} whose process can't be seen{',' if user else ''}"
         pids = [str(process.pid) for process in self.processes]
@@ -131,5 +134,5 @@ def _part(alike: "list[Occupant]") -> str:
         more = f"; and {len(alike) - 1} more like it" if len(alike) > 1 else ""
         return f"{first.told(first.at(first.address))}{more}"
     addresses = dict.fromkeys(each.at(each.address) for each in alike)
-    siblings = f" with {len(alike)} sockets (SO_REUSEPORT)" if len(alike) > len(addresses) else ""
+    siblings = f" with {len(alike)} sockets" if len(alike) > len(addresses) else ""
     return f"{first.told(', '.join(addresses))}{siblings}"

@@ -1,32 +1,60 @@
 """The socket table of this network namespace, from the best source that it can be had from."""
 
 import _socket
+import os
+from errno import EACCES, EAFNOSUPPORT, EMFILE, ENFILE, ENOENT, ENOSYS, EPERM, EPROTONOSUPPORT
 
-from anyport._linux.sock_diag import TCPF_ALL, TCPF_BOUND, TCPF_LISTEN, sockets_in
+from anyport._linux.sock_diag import TCPF_ALL, TCPF_BOUND, TCPF_LISTEN, made_of_sockets, numbers_in
 from anyport._linux.socket import SO_COOKIE, mark
-from anyport.errors import Unsupported
+from anyport.errors import ResourceLimit, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from anyport._row import Row
 
+    T = TypeVar("T")
+
 ALL, WITHOUT_PEER, LISTENING = TCPF_ALL, TCPF_BOUND, TCPF_LISTEN
-_NAMES = {WITHOUT_PEER: ("LISTEN", "BOUND"), LISTENING: ("LISTEN",)}
+# What a sandbox says of netlink, or a kernel without sock_diag.  Any other failure may be over the next time, and
+# /proc/net instead would lack what is bound only, without a word.
+_REFUSED = (EPERM, EACCES, EAFNOSUPPORT, EPROTONOSUPPORT, ENOENT, ENOSYS)
 
 
 def rows(protocol: str, ranges: "Sequence[range]" = (), states: int = ALL) -> "list[Row]":
     """The sockets in these states with a local port in these ranges (none: with any).
 
+    For UDP, which knows no listening, LISTENING means WITHOUT_PEER.
+
     From sock_diag, or where that is refused (by some sandboxes) from /proc/net, which shows no bound-only TCP socket.
-    Unsupported where there is neither.
+    Unsupported where there is neither, or the kernel gives no whole answer; ResourceLimit without a descriptor.
     """
+    return made_of_rows(protocol, ranges, states, list)
+
+
+def made_of_rows(
+    protocol: str, ranges: "Sequence[range]", states: int, make: "Callable[[list[Row]], list[T]]"
+) -> "list[T]":
+    """What `make` makes of them, some hundred at a time: so there are never two copies of a long table."""
+
+    def chosen(found: "list[Row]") -> "list[T]":
+        return make(found if states == ALL else [row for row in found if _is_in(row, states)])
+
     try:
-        found = sockets_in(protocol, ranges, states if protocol == "tcp" else ALL)
+        return made_of_sockets(protocol, ranges, states if protocol == "tcp" else ALL, chosen)
     except OSError as error:
-        found = _from_proc(protocol, ranges, error)
-    return found if states == ALL else [row for row in found if row.state in _NAMES[states]]
+        if error.errno in (EMFILE, ENFILE):
+            raise ResourceLimit.of(error, "the socket table can't be read") from None
+        if error.errno not in _REFUSED:
+            raise _unreadable(f"sock_diag: {error.strerror or error}", "try again", error) from None
+        return chosen(_from_proc(protocol, ranges, error))
+
+
+def _is_in(row: "Row", states: int) -> bool:
+    bound = row.state == "BOUND" and (states == WITHOUT_PEER or row.protocol == "udp")
+    return row.state == "LISTEN" or bound
 
 
 def sockets(protocol: str, port: int = 0, states: int = ALL) -> "list[Row]":
@@ -45,28 +73,40 @@ def _from_proc(protocol: str, ranges: "Sequence[range]", error: OSError) -> "lis
     try:
         found = proc_net.sockets(protocol)
     except OSError as other:
-        raise Unsupported(
-            f"the socket table can't be read (sock_diag: {error.strerror or error}; "
-            f"/proc/net: {other.strerror or other})",
-            hint="a sandbox without netlink needs a /proc that shows its sockets",
-            errno=error.errno,
-        ) from None
-    return [row for row in found if any(row.port in part for part in ranges)] if ranges else found
+        both = f"sock_diag: {error.strerror or error}; /proc/net: {other.strerror or other}"
+        raise _unreadable(both, "a sandbox without netlink needs a /proc that shows its sockets", error) from None
+    wanted = numbers_in(ranges)
+    return found if wanted is None else [row for row in found if row.port in wanted]
+
+
+def _unreadable(why: str, hint: str, error: OSError) -> Unsupported:
+    return Unsupported(f"the socket table can't be read ({why})", hint=hint, errno=error.errno)
 
 
 def shows_bound_only() -> bool:
     """Whether `rows` has TCP sockets that are bound and do not listen; tried with one of our own.
 
-    Linux before 6.8 does not tell them, nor does /proc/net.  False, too, if there is no port left to try it with.
+    Linux before 6.8 does not tell them, nor does /proc/net.  Where there is no port left to try it with, netlink and
+    the version of the kernel decide.
     """
-    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    sock = None
     try:
+        sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
         sock.bind(("127.0.0.1", 0))
         cookie = sock.getsockopt(_socket.SOL_SOCKET, SO_COOKIE, 8)
-        port = sock.getsockname()[1]
-        return any(row.cookie == cookie for row in sockets("tcp", port, WITHOUT_PEER))
+        return any(row.cookie == cookie for row in sockets("tcp", sock.getsockname()[1], WITHOUT_PEER))
+    except OSError:
+        return _should_show_bound_only()
+    finally:
+        if sock:
+            mark(sock)
+            sock.close()
+
+
+def _should_show_bound_only() -> bool:
+    try:
+        made_of_sockets("tcp", (range(1, 2),), LISTENING, list)
     except OSError:
         return False
-    finally:
-        mark(sock)
-        sock.close()
+    words = os.uname().release.split(".")
+    return all(word.isdecimal() for word in words[:2]) and tuple(map(int, words[:2])) >= (6, 8)

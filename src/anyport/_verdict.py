@@ -1,6 +1,5 @@
 """The verdict on one port: in use, unused or not to be bound, and what else is worth knowing (pure)."""
 
-from itertools import pairwise
 from typing import NamedTuple
 
 from anyport._ports import BAD_PORTS
@@ -18,15 +17,17 @@ class Circumstances(NamedTuple):
     """What there is to know of a port besides its sockets.
 
     `errno` is that of a bind, 0 if it succeeded, None if it was not tried; `refused` says why in words.
-    `shows_bound_only` is whether the table has all sockets, `sees_all` whether /proc shows whose they are; `given`
-    holds the seconds since anyport gave the number out, and until its claim ends.
+    `shows_bound_only` is whether the table has all sockets, `sees_all` whether /proc shows whose they are; `uid` is
+    the user who asks.  `reuse` is the errno of a bind with SO_REUSEADDR past what is left over; `given` holds the
+    seconds since anyport gave the number out, and until its claim ends.
     """
 
     errno: int | None = None
     refused: str = ""
     shows_bound_only: bool = False
-    is_root: bool = False
     sees_all: bool = True
+    uid: int = 0
+    reuse: int | None = None
     settings: "PortSettings | None" = None
     given: tuple[float, float] | None = None
 
@@ -68,20 +69,24 @@ def _of_occupants(port: int, occupants: "Sequence[Occupant]", known: "Circumstan
         elif process.name in _PROXIES:
             names = _PROXIES[process.name].format(port=port)
             found.append(f"{process.name} listens for a container: `{names}` names it")
-    if any(each.inode and not each.processes for each in occupants):
-        found.append(_unseen_process(port, known))
+    if hidden := [each for each in occupants if each.inode and not each.processes]:
+        found.append(_unseen_process(port, {each.uid for each in hidden}, known))
     if any(each.state == UNSEEN for each in occupants):
         found.append(_unseen_socket(known))
-    if occupants and all(each.is_left_over for each in occupants):
-        found.append("a server with SO_REUSEADDR, as nearly all set it, ignores what is left over")
+    if known.reuse == 0:
+        found.append("a server with SO_REUSEADDR, as nearly all set it, can bind it all the same")
+    elif known.reuse is not None:
+        found.append("even a server with SO_REUSEADDR can't bind it until then: what left it had not set that option")
     return found
 
 
-def _unseen_process(port: int, known: "Circumstances") -> str:
+def _unseen_process(port: int, uids: "set[int | None]", known: "Circumstances") -> str:
     if known.sees_all:
-        return "no process here has that socket: it is the kernel's own (NFS, WireGuard), or a container's"
-    if known.is_root:
+        return "no process here has that socket: perhaps it is the kernel's own (NFS, WireGuard), or a container's"
+    if known.uid == 0:
         return "it takes CAP_SYS_PTRACE to see which process has it: ask outside of the container"
+    if known.uid in uids:
+        return f"the process does not let its user look into it; root sees it: `sudo anyport who {port}`"
     return f"only its user and root can see which process has it: `sudo anyport who {port}`"
 
 
@@ -110,9 +115,17 @@ def _of_number(port: int, protocol: str, occupants: "Sequence[Occupant]", known:
 
 def verb_of(process: "Process") -> str:
     """`hold` or `run` if the process is one of these verbs of anyport, else an empty text."""
-    # python /usr/bin/anyport run ..., or python -m anyport run ...
-    words = process.command[:6]
-    for word, verb in pairwise(words):
-        if word.rpartition("/")[2] == "anyport" and verb in ("hold", "run"):
-            return verb
-    return ""
+    if process.name == "anyport-hold":
+        return "hold"
+    words = list(process.command)
+    if words and _base(words[0]) != "anyport":  # then it is the interpreter
+        words.pop(0)
+        while words and words[0].startswith("-") and words[0] not in ("-", "-c"):
+            del words[: 1 + (words[0] in ("-W", "-X"))]
+        if words[:1] == ["-c"] and words[1:2] and "anyport.__main__" in words[1]:  # as the library starts it
+            words = ["anyport", *words[3:]]
+    return words[1] if words[1:] and _base(words[0]) == "anyport" and words[1] in ("hold", "run") else ""
+
+
+def _base(word: str) -> str:
+    return word.rpartition("/")[2]

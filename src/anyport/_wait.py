@@ -4,25 +4,30 @@ It never connects: a connect can reach a stale server or a stranger's, fill a ba
 """
 
 import os
+import select
 import sys
 import time
-from select import select
+from errno import EADDRINUSE
 
+from anyport import _look
+from anyport._caller import check_pid
 from anyport._clock import parse_duration
 from anyport._ports import PortSet
-from anyport._who import examine, look, protocols_of, read_ports
-from anyport.errors import InvalidSelection, TimedOut, Unsupported
+from anyport._who import examine, protocols_of, read_ports
+from anyport.errors import AnyportError, InvalidSelection, TimedOut, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from anyport._look import Number
     from anyport._refusal import Occupant
     from anyport._who import Ports
 
 LISTENING, UNUSED = "listening", "unused"
 TIMEOUT = 30.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds
+_HINT = "`anyport wait --help` shows what can be asked"
 _MOST = 5  # ports that a message tells of
 _SHARE = 60  # a pause is so many times as long as the look before it took of the processor: below 2 % of one
 
@@ -39,28 +44,32 @@ def wait(  # noqa: PLR0913 - one signature for all the words of the question
 ) -> None:
     """Wait until every one of these ports is listened on, or unused, as the kernel's socket table shows it.
 
-    That somebody listens does not mean that it answers yet, nor, without `tree`, that it is the program you mean; that
-    a port is unused holds for the moment of the look only, and sockets that the table does not show (bound-only ones of
-    TCP before Linux 6.8, or where netlink is refused) are not waited for.  For UDP, which has no listening state, a
-    bound socket without a peer counts as listening.
+    That somebody listens does not mean that it answers yet, nor, without `tree`, that it is the program you mean.  That
+    a port is unused holds for the moment of the look only; and what is left over from connections without a process
+    does not count, though it keeps a server without SO_REUSEADDR out, and one with it if what left it had not set it.
+    For UDP, which has no listening state, a bound socket without a peer counts as listening.
+
+    Nothing is bound, but in one case: where the table lacks TCP sockets that are bound only (before Linux 6.8, or where
+    netlink is refused), a port that seems unused is bound for some microseconds, to make sure.
 
     Args:
         port: a number, a text such as `"8080"` or `"7002-7011,8000"`, or several of them.
         until: `"listening"` or `"unused"`.
         timeout: seconds, or a text such as `"30s"`; None: without a limit; 0: one look.
         tree: a pid: only sockets of this process and its descendants count.
-        strict: TIME_WAIT and what else is left over from connections counts as use; a server with SO_REUSEADDR
-            ignores it.
+        strict: TIME_WAIT and what else is left over from connections counts as use.
         tcp: TCP, which is the default.
         udp: UDP; with `tcp` both.
 
     Raises:
-        TimedOut: it did not come to that in time; `occupants` holds what stood in the way.
-        InvalidSelection: the question can't be asked, or there is no process `tree`.
-        Unsupported: as for `who`; elsewhere than on Linux also for `tree`.
+        TimedOut: it did not come to that in time, or the process `tree` has ended without listening; `occupants` holds
+            what stood in the way.
+        InvalidSelection: the question can't be asked.
+        AnyportError: the sockets of `tree` can't be seen: it is another user's process.
+        Unsupported, ResourceLimit: as for `who`; elsewhere than on Linux also for `tree`.
     """
     if until not in (LISTENING, UNUSED):
-        raise InvalidSelection(f"{until!r} is nothing to wait for: it is {LISTENING} or {UNUSED}")
+        raise InvalidSelection(f"{until!r} is nothing to wait for: it is {LISTENING} or {UNUSED}", hint=_HINT)
     if tree is not None and strict:
         raise InvalidSelection("--strict and --tree can't be used together", hint="what is left over is nobody's")
     ports = read_ports(port)
@@ -68,7 +77,7 @@ def wait(  # noqa: PLR0913 - one signature for all the words of the question
         raise InvalidSelection("no port to wait for", hint="anyport wait 8080")
     protocols = protocols_of(tcp=tcp or not udp, udp=udp)
     limit = float("inf") if timeout is None else parse_duration(timeout)
-    family = None if tree is None else _Tree(tree)
+    family = None if tree is None else _Tree(check_pid(tree))
     try:
         _Waiting(ports, protocols, until, family, strict=strict).wait(limit)
     finally:
@@ -86,7 +95,22 @@ class _Tree:
 
         self.pid = pid
         self._inodes: set[int] = set()
-        self._fd = process(pid)
+        try:
+            self._fd = process(pid)
+        except InvalidSelection:  # it has ended already
+            self._fd = -1
+        else:
+            self._check()
+
+    def _check(self) -> None:
+        from anyport._linux.proc import may_look_into
+
+        if not may_look_into(self.pid) and not self.has_ended():
+            self.close()
+            raise AnyportError(
+                f"the sockets of process {self.pid} can't be seen",
+                hint="only its user and root may; or wait without it",
+            )
 
     def look(self) -> None:
         from anyport._linux.proc import tree_inodes
@@ -98,10 +122,15 @@ class _Tree:
 
     def has_ended(self) -> bool:
         """Whether the process itself has: then it can't be told any more what it started."""
-        return bool(select([self._fd], (), (), 0)[0])
+        if self._fd < 0:
+            return True
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 class _Waiting:
@@ -114,54 +143,67 @@ class _Waiting:
 
     def wait(self, limit: float) -> None:
         """Look until nothing is missing; TimedOut after so many seconds, or when the tree has come to its end."""
-        missing: set[tuple[int, str]] = set()
+        missing: set[Number] = set()
         for _ in _looks(limit):
-            ended = self._tree and self._until == LISTENING and self._tree.has_ended()
-            missing = self._missing()
+            ended = bool(self._tree and self._tree.has_ended())
+            missing = self._still_in_use() if self._until == UNUSED else self._not_listening()
             if not missing:
                 return
-            if ended and self._tree:
-                raise self._failure(missing, f"process {self._tree.pid} has ended")
-        raise self._failure(missing, f"timed out after {limit:g} s")
+            if self._tree and ended and self._until == LISTENING:
+                raise self._failure(missing, f"process {self._tree.pid} has ended", "")
+        raise self._failure(missing, f"timed out after {limit:g} s", "--timeout 5m waits longer")
 
-    def _missing(self) -> "set[tuple[int, str]]":
-        """The ports (with their protocols) that are not yet as they should be."""
-        if self._tree:
-            self._tree.look()
-        bound = self._numbers(each for each in self._look(connections=False) if _is_bound(each, self._until))
-        if self._until == LISTENING:
-            return {(port, protocol) for port in self._ports for protocol in self._protocols} - bound
+    def _not_listening(self) -> "set[Number]":
+        bound = self._numbers(self._look(_look.LISTENING))
+        return {(port, protocol) for port in self._ports for protocol in self._protocols} - bound
+
+    def _still_in_use(self) -> "set[Number]":
         # All states are a longer look: only when nothing listens or is bound any more.
-        return bound or self._numbers(
-            each for each in self._look(connections=True) if self._strict or not each.is_left_over
-        )
+        bound = self._numbers(self._look(_look.WITHOUT_PEER))
+        seen = bound or self._numbers(each for each in self._look() if self._strict or not each.is_left_over)
+        return seen or self._hidden()
 
-    def _look(self, *, connections: bool) -> "list[Occupant]":
-        return look(self._ports, self._protocols, connections=connections, processes=False, bind=False).occupants
+    def _hidden(self) -> "set[Number]":
+        """Where the table lacks sockets that are bound only, a bind of each port decides at last."""
+        if sys.platform != "linux" or self._tree or "tcp" not in self._protocols:
+            return set()
+        from anyport._table import shows_bound_only
+        from anyport._trial import errno_of_bind
 
-    def _numbers(self, occupants: "Iterable[Occupant]") -> "set[tuple[int, str]]":
-        return {(each.port, each.protocol) for each in occupants if self._tree is None or self._tree.has(each)}
+        if shows_bound_only():
+            return set()
+        # With the option only past what is left over: it also succeeds past those who keep the port with it.
+        left_over = {each.port for each in self._look()}
+        binds = {port: errno_of_bind(port, "tcp", reuse=port in left_over) for port in self._ports}
+        return {(port, "tcp") for port, errno in binds.items() if errno == EADDRINUSE}
 
-    def _failure(self, missing: "set[tuple[int, str]]", what: str) -> TimedOut:
-        ports = PortSet(range(port, port + 1) for port, _ in missing)
-        seen = look(ports, self._protocols, bind=False)
+    def _look(self, states: str = _look.ALL) -> "list[Occupant]":
+        return _look.occupants(self._ports, self._protocols, states=states, processes=False)
+
+    def _numbers(self, occupants: "Iterable[Occupant]") -> "set[Number]":
+        """The ports that these have; of a tree, only those which it has."""
+        found = list(occupants)
+        if self._tree and found:  # its descriptors are many more than the sockets on these ports
+            self._tree.look()
+        return {(each.port, each.protocol) for each in found if self._tree is None or self._tree.has(each)}
+
+    def _failure(self, missing: "set[Number]", what: str, hint: str) -> TimedOut:
+        shown = sorted(missing)[:_MOST]
+        ports = PortSet(range(port, port + 1) for port, _ in shown)
+        seen = _look.look(ports, self._protocols, bind=False)
         whose = f" that process {self._tree.pid} or its descendants have" if self._tree else ""
         goal = f", and no socket{whose} listens" if self._until == LISTENING else ""
-        verdicts = [each.verdict for each in examine(ports, self._protocols, seen) if each.number in missing]
-        text = "; ".join([*verdicts[:_MOST], *([f"and {len(verdicts) - _MOST} more"] if len(verdicts) > _MOST else [])])
-        return TimedOut(f"{what}{goal}: {text}", hint=self._hint(seen.occupants), occupants=seen.occupants)
+        verdicts = [each.verdict for each in examine(ports, self._protocols, seen) if each.number in shown]
+        more = [f"and {len(missing) - len(shown)} more"] if len(missing) > len(shown) else []
+        text = f"{what}{goal}: {'; '.join([*verdicts, *more])}"
+        return TimedOut(text, hint=self._hint(seen.occupants, hint), occupants=seen.occupants)
 
-    def _hint(self, occupants: "Sequence[Occupant]") -> str:
+    def _hint(self, occupants: "Sequence[Occupant]", hint: str) -> str:
         if self._until == UNUSED and occupants and all(each.is_left_over for each in occupants):
             return "without --strict what is left over from connections does not count"
         if self._until == LISTENING and self._tree and any(each.state == "LISTEN" for each in occupants):
             return "another process has it"
-        return "--timeout 5m waits longer"
-
-
-def _is_bound(each: "Occupant", until: str) -> bool:
-    """Whether it listens, as far as its protocol knows that; for `unused` being bound is enough."""
-    return until == UNUSED or each.protocol == "udp" or each.state == "LISTEN"
+        return hint
 
 
 def _looks(limit: float) -> "Iterator[None]":

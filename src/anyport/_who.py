@@ -2,21 +2,20 @@
 
 import os
 import sys
-from errno import EADDRINUSE
-from operator import itemgetter
 from typing import NamedTuple
 
+from anyport._look import ALL, WITHOUT_PEER, Look, look
 from anyport._ports import PortSet, check_port, parse_ports
-from anyport._refusal import Occupant
 from anyport._verdict import Circumstances, notes, verdict
+from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    Ports = int | str | Iterable[int | str]
+    from anyport._refusal import Occupant
 
-_port = itemgetter(2)  # of a row or an occupant
+    Ports = int | str | Iterable[int | str | range]
 
 
 def who(
@@ -32,8 +31,9 @@ def who(
     It promises nothing for later, and sees no other network namespace (a container's own).  Processes of other users
     are shown to root only, so `processes` may lack some, or be empty; the socket itself is always there.
 
-    A number that is named by itself, and that no socket is seen to have, is bound for some microseconds to make sure.
-    If that is refused as in use, the answer is one occupant in state UNSEEN.  Numbers of a range are not bound: before
+    A number that is named by itself, and that no socket is seen to have, is bound for some microseconds to make sure:
+    with SO_REUSEADDR where all sockets are shown, so that servers which set it are not disturbed.  If that is refused
+    as in use, time and again, the answer is one occupant in state UNSEEN.  Numbers of a range are not bound: before
     Linux 6.8, and where netlink is refused, TCP sockets that are bound and do not listen stay unseen there.
 
     Args:
@@ -48,53 +48,12 @@ def who(
 
     Raises:
         InvalidSelection: this is no port or range; raised before any system call.
-        Unsupported: neither sock_diag(7) nor /proc/net can be read; elsewhere than on Linux: psutil is not installed,
-            or may not look.
+        Unsupported: neither sock_diag(7) nor /proc/net can be read, or the kernel gave no whole answer in five tries;
+            elsewhere than on Linux: psutil is not installed, or may not look.
+        ResourceLimit: there is no descriptor left.
     """
-    return look(
-        read_ports(port), protocols_of(tcp=tcp, udp=udp), connections=connections, processes=processes
-    ).occupants
-
-
-class Look(NamedTuple):
-    """What one look at the table has shown, and the errno of each bind (0: it succeeded) that was tried after it."""
-
-    occupants: list[Occupant]
-    binds: dict[tuple[int, str], int]
-
-
-def look(
-    ports: PortSet, protocols: "Sequence[str]", *, connections: bool = True, processes: bool = True, bind: bool = True
-) -> Look:
-    """The occupants of these ports (none: of all), by ascending port; with `bind` those too that only a bind shows."""
-    if sys.platform != "linux":
-        from anyport import _elsewhere
-
-        return Look(_elsewhere.occupants(ports.ranges, protocols, connections=connections, processes=processes), {})
-    found = _occupants(ports, protocols, connections=connections, processes=processes)
-    if not (bind and ports.named):
-        return Look(found, {})
-    named = {(port, protocol) for port in ports.named for protocol in protocols}
-    unseen = named - {(each.port, each.protocol) for each in found}
-    if unseen and not connections:
-        rest = PortSet(range(port, port + 1) for port, _ in unseen)
-        unseen -= {(each.port, each.protocol) for each in _occupants(rest, protocols, processes=False)}
-    binds = {each: _bind(*each) for each in sorted(unseen)}
-    hidden = [Occupant(protocol, "::", port) for (port, protocol), errno in binds.items() if errno == EADDRINUSE]
-    return Look(sorted(found + hidden, key=_port) if hidden else found, binds)
-
-
-def _occupants(
-    ports: PortSet, protocols: "Sequence[str]", *, connections: bool = True, processes: bool = True
-) -> "list[Occupant]":
-    from anyport import _table
-    from anyport._occupants import occupants, without_collections
-
-    with without_collections():
-        states = _table.ALL if connections else _table.WITHOUT_PEER
-        rows = [row for each in protocols for row in _table.rows(each, ports.ranges, states)]
-        rows.sort(key=_port)
-        return occupants(rows, processes=processes)
+    ports, protocols = read_ports(port), protocols_of(tcp=tcp, udp=udp)
+    return look(ports, protocols, states=ALL if connections else WITHOUT_PEER, processes=processes).occupants
 
 
 def blind_spot(ports: PortSet, protocols: "Sequence[str]") -> str:
@@ -103,28 +62,19 @@ def blind_spot(ports: PortSet, protocols: "Sequence[str]") -> str:
         return ""
     from anyport import _table
 
-    return "" if _table.shows_bound_only() else "TCP sockets that are bound and do not listen may not be shown here"
-
-
-def _bind(port: int, protocol: str) -> int:
-    """The errno of a bind on every address, 0 if it succeeded."""
-    from anyport._address import TCP, UDP, endpoints
-    from anyport._probe import Probe
-
-    probe = Probe(endpoints((), (TCP if protocol == "tcp" else UDP,)))
-    try:
-        refused = probe.refusal(port)
-    finally:
-        probe.close()
-    return refused[1] if refused else 0
+    return "" if _table.shows_bound_only() else "TCP sockets that are bound and do not listen are not shown here"
 
 
 class Finding(NamedTuple):
-    """The verdict on one port and protocol, and what else is worth knowing, a line each."""
+    """The verdict on one port and protocol, and what else is worth knowing, a line each.
+
+    `keeps_out` is whether what is left over keeps out even a server with SO_REUSEADDR.
+    """
 
     number: tuple[int, str]
     verdict: str
     notes: list[str]
+    keeps_out: bool
 
 
 def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Finding]":
@@ -134,12 +84,28 @@ def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Fin
         by_number.setdefault((each.port, each.protocol), []).append(each)
     circumstances = _circumstances(seen.occupants)
     findings: list[Finding] = []
+    # What is true of the number is said once; of its range where nobody has it, for there that matters.
+    free = {port: each for port in ports.named for each in reversed(protocols) if (port, each) not in by_number}
     for number in [(port, protocol) for port in sorted(ports.named) for protocol in protocols]:
-        found, known = by_number.get(number, []), circumstances(number[0], seen.binds.get(number))
-        if number[1] != protocols[0]:  # what is true of the number was said of it once
-            known = known._replace(settings=None, given=None)
-        findings.append(Finding(number, verdict(*number, found, known), notes(*number, found, known)))
+        found = by_number.get(number, [])
+        known = circumstances(number[0], seen.binds.get(number))._replace(reuse=_errno_of_reuse(number, found))
+        if number[1] != free.get(number[0], protocols[0]):
+            known = known._replace(settings=None)
+        if number[1] != protocols[0]:
+            known = known._replace(given=None)
+        findings.append(
+            Finding(number, verdict(*number, found, known), notes(*number, found, known), bool(known.reuse))
+        )
     return findings
+
+
+def _errno_of_reuse(number: "tuple[int, str]", occupants: "Sequence[Occupant]") -> "int | None":
+    """The errno that a server with SO_REUSEADDR meets, if nothing has the port but what is left over."""
+    if sys.platform != "linux" or not occupants or not all(each.is_left_over for each in occupants):
+        return None
+    from anyport._trial import errno_of_bind
+
+    return errno_of_bind(*number, reuse=True)
 
 
 def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | None], Circumstances]":
@@ -155,27 +121,35 @@ def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | Non
 
     namespace = own_netns_cookie()
     settings, slots = port_settings(namespace), reading.slots(namespace)
-    shows_bound_only, is_root = _table.shows_bound_only(), os.geteuid() == 0
+    shows_bound_only, uid = _table.shows_bound_only(), os.geteuid()
     has_hidden = any(each.inode and not each.processes for each in occupants)
     sees_all = not (has_hidden and proc.unseen())
 
     def circumstances(port: int, errno: "int | None") -> Circumstances:
         refused = why_refused(port, errno) if errno else ""
-        return Circumstances(errno, refused, shows_bound_only, is_root, sees_all, settings, reading.given(slots, port))
+        given = reading.given(slots, port)
+        return Circumstances(errno, refused, shows_bound_only, sees_all, uid, settings=settings, given=given)
 
     return circumstances
 
 
 def read_ports(port: "Ports | None") -> PortSet:
-    """The ports that are asked for; none means all."""
+    """The ports that are asked for; an empty set means all."""
     if port is None:
         return PortSet()
-    if isinstance(port, bytes) or not hasattr(port, "__iter__"):
-        port = check_port(port)
-    each = [port] if isinstance(port, (int, str)) else port
-    parts = [parse_ports(one if isinstance(one, str) else [one]) for one in each]
+    if isinstance(port, (str, range)):
+        return _not_empty(parse_ports(port))
+    if isinstance(port, (int, bytes)) or not hasattr(port, "__iter__"):
+        port = [check_port(port)]
+    parts = [parse_ports(each if isinstance(each, (str, range)) else [each]) for each in port]
     ranges = [found for part in parts for found in part.ranges]
-    return PortSet([*ranges, *(range(number, number + 1) for part in parts for number in part.named)])
+    return _not_empty(PortSet([*ranges, *(range(number, number + 1) for part in parts for number in part.named)]))
+
+
+def _not_empty(ports: PortSet) -> PortSet:
+    if not ports:
+        raise InvalidSelection("no port is named", hint="None means every port in use")
+    return ports
 
 
 def protocols_of(*, tcp: bool, udp: bool) -> "tuple[str, ...]":

@@ -55,7 +55,8 @@ def examined(*words: str, status: int = 0) -> "dict[str, Any]":
 
 
 def failing(found: "dict[str, Any]") -> set[str]:
-    return {name for name, each in found["features"].items() if not each["works"]}
+    """But whose processes are seen: a machine may hide its first one even from root."""
+    return {name for name, each in found["features"].items() if not each["works"]} - {"processes"}
 
 
 def messages(found: "dict[str, Any]") -> str:
@@ -190,7 +191,7 @@ def test_a_place_that_somebody_else_has_taken(is_folder: bool) -> None:
         found = doctor_without_variable(uid)
         assert found["ledger"]["path"].startswith(f"{second}/")
         why = "it belongs to uid 0" if is_folder else "it is no folder"
-        assert f"the ledger can't be kept in {first}: {why} -> `rm -r {first}`" in messages(found)
+        assert f"the ledger can't be kept in {first}: {why} -> `sudo rm -r {first}`" in messages(found)
         second.mkdir()
         found = doctor_without_variable(uid)
         assert found["ledger"]["state"] == "unusable"

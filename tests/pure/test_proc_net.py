@@ -47,10 +47,11 @@ def test_what_the_kernel_writes_is_read(
         size = 4 if family == V4 else 16
         local, remote = data[:size], data[::-1][:size]
         text += line(endpoint(local, port), endpoint(remote, remote_port), state, uid, inode)
-        there = (socket.inet_ntop(family, remote), remote_port) if remote_port else (None, None)
+        there = socket.inet_ntop(family, remote) if remote_port else None
         name = STATES.get(state, f"state {state}")
-        here = (socket.inet_ntop(family, local), port)
-        expected.append(Row(protocol, *here, *there, name, uid if inode or uid else None, inode))
+        here = socket.inet_ntop(family, local)
+        uid_told = uid if inode or uid else None
+        expected.append(Row(protocol, here, port, there, remote_port or None, name, uid_told, inode))
     assert list(proc_net.parse(text, protocol)) == expected
 
 

@@ -72,14 +72,12 @@ def test_without_rows_there_is_nothing_to_be_shown() -> None:
 def test_a_pipe_has_no_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor has a closed descriptor, or a terminal that does not know its size."""
     read, write = os.pipe()
-    sizes = {"pipe": lambda _fd: size_of(read), "unknown": lambda _fd: os.terminal_size((0, 0))}
     size_of = os.get_terminal_size
-    for size in sizes.values():
-        monkeypatch.setattr(os, "get_terminal_size", size)
-        assert terminal_width() is None
+    monkeypatch.setattr(os, "get_terminal_size", lambda _fd: size_of(read))
+    assert terminal_width() is None
     os.close(read)
     os.close(write)
-    monkeypatch.setattr(os, "get_terminal_size", sizes["pipe"])
     assert terminal_width() is None
-    monkeypatch.setattr(os, "get_terminal_size", lambda _fd: os.terminal_size((80, 24)))
-    assert terminal_width() == 80
+    for columns, width in ((0, None), (80, 80)):
+        monkeypatch.setattr(os, "get_terminal_size", lambda _fd, columns=columns: os.terminal_size((columns, 24)))
+        assert terminal_width() == width

@@ -1,5 +1,7 @@
 """What is said of a port: the sentence, the verdict and the notes, for every case that there is."""
 
+from typing import Any
+
 import pytest
 
 from anyport._linux.sysctl import PortSettings
@@ -12,7 +14,7 @@ RUN = Process(60, "anyport", ("/usr/bin/python3", "/opt/bin/anyport", "run", "--
 SETTINGS = PortSettings(32768, 60999, frozenset([8080, 40000]))
 
 
-def server(*processes: Process, address: str = "127.0.0.1", **more: object) -> Occupant:
+def server(*processes: Process, address: str = "127.0.0.1", **more: Any) -> Occupant:
     found = Occupant("tcp", address, 8080, None, None, "LISTEN", 1000, 99, user="alice", processes=processes)
     return found._replace(**more)
 
@@ -41,7 +43,7 @@ LEFT = connection("TIME_WAIT", left=41.4)
         ),
         (
             [server(NODE), server(NODE), server(NODE)],
-            "node (pid 4711, alice) listens on 127.0.0.1 with 3 sockets (SO_REUSEPORT)",
+            "node (pid 4711, alice) listens on 127.0.0.1 with 3 sockets",
         ),
         (
             [server(NODE), server(Process(9, "other"))],
@@ -132,9 +134,12 @@ def test_the_verdict(occupants: list[Occupant], known: Circumstances, text: str)
 
 
 SUDO = "only its user and root can see which process has it: `sudo anyport who 8080`"
-KERNEL = "no process here has that socket: it is the kernel's own (NFS, WireGuard), or a container's"
+KERNEL = "no process here has that socket: perhaps it is the kernel's own (NFS, WireGuard), or a container's"
+CONTAINER = "it takes CAP_SYS_PTRACE to see which process has it: ask outside of the container"
 REFUSED = "a bind of it is refused (EADDRINUSE)"
-LEFT_OVER = "a server with SO_REUSEADDR, as nearly all set it, ignores what is left over"
+LEFT_OVER = "a server with SO_REUSEADDR, as nearly all set it, can bind it all the same"
+NOT_EVEN = "even a server with SO_REUSEADDR can't bind it until then: what left it had not set that option"
+OWN = "the process does not let its user look into it; root sees it: `sudo anyport who 8080`"
 
 
 @pytest.mark.parametrize(
@@ -145,15 +150,20 @@ LEFT_OVER = "a server with SO_REUSEADDR, as nearly all set it, ignores what is l
         ([server(HOLD)], Circumstances(), ["held by `anyport hold` (pid 50)"]),
         ([server(NODE), server(RUN, state="BOUND")], Circumstances(), ["held by `anyport run` (pid 60)"]),
         ([server(HOLD), server(HOLD, address="::")], Circumstances(), ["held by `anyport hold` (pid 50)"]),
-        ([server()], Circumstances(), [SUDO]),
-        ([server(), server()], Circumstances(), [SUDO]),
-        ([server()], Circumstances(is_root=True), [KERNEL]),
+        ([server()], Circumstances(sees_all=False, uid=7), [SUDO]),
+        ([server(), server()], Circumstances(sees_all=False, uid=7), [SUDO]),
+        ([server()], Circumstances(uid=0, sees_all=True), [KERNEL]),
+        ([server()], Circumstances(uid=7, sees_all=True), [KERNEL]),
+        ([server()], Circumstances(uid=0, sees_all=False), [CONTAINER]),
+        ([server()], Circumstances(uid=1000, sees_all=False), [OWN]),
         ([HIDDEN], Circumstances(98), [f"{REFUSED}; sockets that are bound and do not listen are not shown here"]),
         (
             [HIDDEN], Circumstances(98, shows_bound_only=True),
             [f"{REFUSED}, and no socket of this network namespace is shown to have it"],
         ),
-        ([LEFT, connection("FIN_WAIT1")], Circumstances(), [LEFT_OVER]),
+        ([LEFT, connection("FIN_WAIT1")], Circumstances(reuse=0), [LEFT_OVER]),
+        ([LEFT], Circumstances(reuse=98), [NOT_EVEN]),
+        ([LEFT], Circumstances(), []),
         ([LEFT, server(NODE)], Circumstances(), []),
         ([LEFT, connection("ESTABLISHED")], Circumstances(), []),
         (
@@ -214,7 +224,7 @@ def test_a_port_in_use_is_taken_by_no_outgoing_connection() -> None:
     [
         ("/usr/bin/python3 /usr/bin/anyport hold 8080", "hold"),
         ("/usr/bin/python3 -m anyport run -- node", "run"),
-        ("python3 -W error -m anyport hold", "hold"),
+        ("python3 -I -m anyport hold", "hold"),
         ("anyport hold", "hold"),
         ("anyport who 8080", ""),
         ("/usr/bin/python3 /usr/bin/anyport", ""),

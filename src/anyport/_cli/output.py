@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     from anyport._answer import Answer
     from anyport._refusal import Occupant, Refusal
 
-DONE, NOTHING_THERE, USAGE = 0, 1, 2
+DONE, NOTHING_THERE, USAGE, FAILED = 0, 1, 2, 125
 _MOST = 12  # refusals that a message lists
 
 
 class OutputError(AnyportError, OSError):
     """Standard output is closed, full or broken."""
+
+
+class BrokenPipe(OutputError):
+    """The program that reads our output has ended."""
 
 
 def tell(kind: str, message: str, hint: str) -> None:
@@ -32,8 +36,8 @@ def tell(kind: str, message: str, hint: str) -> None:
             return  # there is nowhere left to say it
 
 
-def fail(error: AnyportError, *, json: bool = False) -> int:
-    """Say what failed; the exit status."""
+def fail(error: AnyportError, *, json: bool = False, status: int = NOTHING_THERE) -> int:
+    """Say what failed; the exit status, which is this one if the question was right and could not be answered."""
     message = str(error)
     refusals = error.refusals if isinstance(error, NoUnusedPort) else []
     if json and not isinstance(error, OutputError):
@@ -47,7 +51,7 @@ def fail(error: AnyportError, *, json: bool = False) -> int:
         lines.append(f"and {len(shown) - _MOST} more")
     usage = isinstance(error, InvalidSelection)
     tell("", "\n  ".join(lines), error.hint or ("`anyport --help` shows what can be asked" if usage else ""))
-    return USAGE if usage else NOTHING_THERE
+    return USAGE if usage else NOTHING_THERE if isinstance(error, TimedOut) else status
 
 
 def _more(error: AnyportError) -> "dict[str, object]":
@@ -67,15 +71,24 @@ def check() -> None:
 
 def write(text: str) -> None:
     """Write to standard output, all of it; OutputError if that is not possible."""
-    data = text.encode()
+    data = text.encode(errors="backslashreplace")  # a file name, and an interface's, may be any bytes
     try:
         while data:
             data = data[os.write(1, data) :]
     except OSError as error:
-        hint = "the program that reads it has ended" if error.errno == EPIPE else "write to another file"
-        raise OutputError(
+        is_pipe = error.errno == EPIPE
+        hint = "the program that reads it has ended" if is_pipe else "write to another file"
+        raise (BrokenPipe if is_pipe else OutputError)(
             f"can't write to standard output: {error.strerror} (errno {error.errno})", hint=hint
         ) from None
+
+
+def write_until_closed(text: str) -> None:
+    """The same for something to look at: whoever reads it may stop at any line, as `head` does."""
+    try:
+        write(text)
+    except BrokenPipe:
+        return
 
 
 def written(

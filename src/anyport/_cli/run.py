@@ -4,6 +4,7 @@ import os
 
 from anyport import _streams
 from anyport._cli import output
+from anyport._cli.output import FAILED
 from anyport._run.plan import AUTO, RETRIES, Plan
 from anyport._run.report import Report, remove
 from anyport._run.template import Template, parse_variable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from anyport._answer import Answer
     from anyport._cli.parser import Words
 
-FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
 REPORT_TO = "--report-to="  # descriptor of a pipe, comma, pid of the caller or 0
 
 

@@ -14,13 +14,30 @@ def table(header: "Sequence[str]", rows: "Sequence[Sequence[str]]", width: "int 
     """
     kept = [at for at in range(len(header)) if any(row[at] for row in rows)]
     lines = [[each[at] for at in kept] for each in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    widths = [max(map(_columns, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(map(_fill, line, widths)).rstrip() for line in lines)
     return "".join(f"{_cut(line, width)}\n" for line in padded) if kept else ""
 
 
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: CJK signs take two each, accents none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text)
+
+
+def _fill(text: str, width: int) -> str:
+    return text + " " * (width - _columns(text))
+
+
 def _cut(text: str, room: "int | None") -> str:
-    return text if room is None or len(text) <= room else f"{text[: max(0, room - 3)]}..."[:room]
+    if room is None or _columns(text) <= room:
+        return text
+    while text and _columns(text) > room - 3:
+        text = text[:-1]
+    return f"{text}..."[:room]
 
 
 def terminal_width() -> "int | None":

@@ -4,6 +4,7 @@ from anyport import _wait
 from anyport._caller import check_pid
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
+from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ stale server, count in a queue, or connect to itself. UDP has no listening state
 there a socket that is bound counts.
 
 exit status:
-  0 it came to that; 1 it did not in time, with what stands in the way; 2 wrong
-  usage; 130 interrupted
+  0 it came to that; 1 it did not in time, or the process of --tree has ended,
+  with what stands in the way; 2 wrong usage; 125 it could not be found out, with
+  the reason; 130 interrupted
 """
 
 
@@ -56,5 +58,20 @@ class Command:
 
     def run(self) -> int:
         """Do it; the exit status."""
+        if not self._numbers:
+            raise InvalidSelection("no port to wait for", hint="anyport wait 8080")
         _wait.wait(self._numbers, **self._words)
+        if self._words["until"] == _wait.UNUSED:
+            self._remark()
         return output.DONE
+
+    def _remark(self) -> None:
+        """Say so if what is left over keeps out even a server with SO_REUSEADDR."""
+        from anyport._look import look
+        from anyport._who import examine, protocols_of, read_ports
+
+        tcp, udp = self._words["tcp"], self._words["udp"]
+        ports, protocols = read_ports(self._numbers), protocols_of(tcp=tcp or not udp, udp=udp)
+        for finding in examine(ports, protocols, look(ports, protocols, processes=False, bind=False)):
+            if finding.keeps_out:
+                output.tell("note", finding.verdict, finding.notes[0])

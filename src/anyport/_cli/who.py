@@ -3,17 +3,18 @@
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
 from anyport._cli.table import table, terminal_width
+from anyport._look import ALL, WITHOUT_PEER, look
 from anyport._pair import pair
-from anyport._refusal import printable
-from anyport._who import blind_spot, examine, look, protocols_of, read_ports
+from anyport._refusal import UNSEEN, printable
+from anyport._who import blind_spot, examine, protocols_of, read_ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anyport._look import Look
     from anyport._ports import PortSet
     from anyport._refusal import Occupant
-    from anyport._who import Look
 
 _DESCRIPTION = """\
 Say what has a port, in which state, and whose process it is; or why else the
@@ -33,10 +34,12 @@ sure; the numbers of a range are not.
 Processes of other users are shown to root only; their sockets always are.
 
 exit status:
-  0 something has one of the ports; 1 nothing has; 2 wrong usage
+  0 something has one of the ports; 1 nothing has; 2 wrong usage; 125 it could not
+  be found out, with the reason
 """
 _HEADER = ("PROTO", "STATE", "LOCAL", "REMOTE", "USER", "PROCESS", "COMMAND")
 _FIRST = ("LISTEN", "BOUND")
+_WITHOUT_PEER = (*_FIRST, UNSEEN)
 
 
 def _parser() -> Parser:
@@ -65,20 +68,25 @@ class Command:
 
     def run(self) -> int:
         """Do it; the exit status."""
-        seen = look(self.ports, self.protocols, connections=self.connections)
+        seen = self._look()
         if blind := blind_spot(self.ports, self.protocols):
-            output.tell(
-                "note", blind, "Linux shows them from 6.8 on, where netlink is not refused; name a port to make sure"
-            )
+            hint = "Linux shows them from 6.8 on, where netlink is not refused; name a port to make sure"
+            output.tell("note", blind, hint)
+        shown = [each for each in seen.occupants if self.connections or each.state in _WITHOUT_PEER]
         if self.json:
-            output.write(output.as_json([output.occupant_facts(each) for each in seen.occupants]))
+            text = output.as_json([output.occupant_facts(each) for each in shown])
         else:
-            output.write(written(self.ports, self.protocols, seen))
+            text = written(self.ports, self.protocols, seen, shown)
+        output.write_until_closed(text)
         return output.DONE if seen.occupants else output.NOTHING_THERE
 
+    def _look(self) -> "Look":
+        # The verdict on a port is about all of its sockets, whichever the table shows.
+        return look(self.ports, self.protocols, states=ALL if self.connections or self.ports else WITHOUT_PEER)
 
-def written(ports: "PortSet", protocols: "Sequence[str]", seen: "Look") -> str:
-    """The verdicts first, then the evidence: a table of the sockets."""
+
+def written(ports: "PortSet", protocols: "Sequence[str]", seen: "Look", shown: "Sequence[Occupant]") -> str:
+    """The verdicts first, then the evidence: a table of the sockets that are to be shown."""
     lines: list[str] = []
     for finding in examine(ports, protocols, seen):
         lines += [finding.verdict, *(f"  {note}" for note in finding.notes)]
@@ -86,9 +94,9 @@ def written(ports: "PortSet", protocols: "Sequence[str]", seen: "Look") -> str:
     if not (lines or seen.occupants):
         lines = [f"no port is in use ({', '.join(protocols)})"]
     text = "".join(f"{line}\n" for line in lines)
-    if not seen.occupants:
+    if not shown:
         return text
-    rows = [_row(each) for each in sorted(seen.occupants, key=_place)]
+    rows = [_row(each) for each in sorted(shown, key=_place)]
     return text + ("\n" if lines else "") + table(_HEADER, rows, terminal_width())
 
 
@@ -99,10 +107,10 @@ def _place(each: "Occupant") -> "tuple[object, ...]":
 
 
 def _row(each: "Occupant") -> "tuple[str, ...]":
-    local = pair(each.address, each.port) + (f"%{each.interface}" if each.interface else "")
+    local = each.at(pair(each.address, each.port))
     remote = "" if each.remote_address is None else pair(each.remote_address, each.remote_port or 0)
     left = "" if each.seconds_left is None else f" {max(0.0, each.seconds_left):.0f}s"
-    user = each.user or ("" if each.uid is None else str(each.uid))
+    user = printable(each.user or "") or ("" if each.uid is None else str(each.uid))
     return each.protocol, each.state + left, local, remote, user, _processes(each), _command(each)
 
 

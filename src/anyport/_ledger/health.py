@@ -46,7 +46,7 @@ def examine(namespace: int) -> Health:
             path = future
         else:
             remarks.clear()
-            fd, path, _ = place.open_ledger(namespace, note)
+            fd, path, _ = place.open_ledger(namespace, note, tidy=False)
             try:
                 state, claims = _read(fd, path)
             finally:
@@ -63,7 +63,7 @@ def _future(paths: "Sequence[str]", remarks: "list[tuple[str, str]]") -> str:
     for path in paths:
         folder = os.path.dirname(path)
         if not is_named and os.path.lexists(folder) and (owner := _stranger(folder)):
-            hint = f"`rm -r {folder}`, or name a file in {place.VARIABLE}"
+            hint = f"`sudo rm -r {folder}`, or name a file in {place.VARIABLE}"
             remarks.append((f"the ledger can't be kept in {folder}: {owner}", hint))
             continue
         if os.path.lexists(path):

@@ -26,10 +26,11 @@ class _NotOurs(Exception):
     """Somebody else has the place, or put something else there."""
 
 
-def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str, bool]":
+def open_ledger(namespace: int, warn: "Warn", *, tidy: bool = True) -> "tuple[int, str, bool]":
     """A descriptor and the path of this user's ledger for this network namespace, and whether the user named it.
 
-    LedgerError if there is no place.
+    LedgerError if there is no place.  With `tidy` modes that somebody changed are mended, and ledgers that nobody uses
+    any more removed.
 
     The place is the first of /run/user/UID, /dev/shm and /tmp that is ours.  It never depends on XDG_RUNTIME_DIR, which
     is missing under cron, su and CI and would split the ledger in two.  `warn` gets (message, hint) of a place that
@@ -41,7 +42,7 @@ def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str, bool]":
     failures: list[str] = []
     for folder in _folders(os.geteuid()):
         try:
-            return *_open_own(folder, _name(namespace)), False
+            return *_open_own(folder, _name(namespace), tidy=tidy), False
         except _NotOurs as error:
             warn(f"the ledger can't be kept in {folder}: {error}", f"remove it, or name a file in {VARIABLE}")
             failures.append(f"{folder}: {error}")
@@ -56,7 +57,7 @@ def open_ledger(namespace: int, warn: "Warn") -> "tuple[int, str, bool]":
 
 
 def existing(namespace: int) -> "str | None":
-    """The path of the ledger that `open_ledger` would open, if it is there; nothing is made or opened."""
+    """The path of the first ledger of this user's that is there; nothing is made or opened."""
     is_named = bool(os.environ.get(VARIABLE))
     for path in paths(namespace):
         if os.path.isfile(path) and (is_named or _is_ours(os.path.dirname(path))):
@@ -144,13 +145,13 @@ def _folders(uid: int) -> "list[str]":
     return [f"{session}/anyport", *found] if _is_ours(session) else found
 
 
-def _open_own(folder: str, name: str) -> "tuple[int, str]":
+def _open_own(folder: str, name: str, *, tidy: bool) -> "tuple[int, str]":
     if not os.path.lexists(folder):
         _make(folder)
-    directory = _open_checked(folder, _OPEN_FOLDER, None, stat.S_ISDIR, 0o700)
+    directory = _open_checked(folder, _OPEN_FOLDER, None, stat.S_IFDIR | 0o700, tidy=tidy)
     try:
-        fd = _open_checked(name, _OPEN | os.O_NOFOLLOW, directory, stat.S_ISREG, 0o600)
-        if not os.fstat(fd).st_size:
+        fd = _open_checked(name, _OPEN | os.O_NOFOLLOW, directory, stat.S_IFREG | 0o600, tidy=tidy)
+        if tidy and not os.fstat(fd).st_size:
             _sweep(directory)
     finally:
         os.close(directory)
@@ -164,10 +165,10 @@ def _make(folder: str) -> None:
         return  # another process was quicker; whoever it was, the folder is checked when it is opened
 
 
-def _open_checked(path: str, flags: int, within: "int | None", is_kind: "Callable[[int], bool]", mode: int) -> int:
+def _open_checked(path: str, flags: int, within: "int | None", mode: int, *, tidy: bool) -> int:
     """Open what must be of this kind and ours, through no link, and give it its mode back if somebody changed it."""
     try:
-        fd = os.open(path, flags, mode, dir_fd=within)
+        fd = os.open(path, flags, stat.S_IMODE(mode), dir_fd=within)
     except NotADirectoryError:
         raise _NotOurs("it is not a directory") from None
     except IsADirectoryError:
@@ -178,7 +179,7 @@ def _open_checked(path: str, flags: int, within: "int | None", is_kind: "Callabl
         raise
     found = os.fstat(fd)
     what = ""
-    if not is_kind(found.st_mode):
+    if stat.S_IFMT(found.st_mode) != stat.S_IFMT(mode):
         what = "is of the wrong kind"
     elif found.st_uid != os.geteuid():
         what = f"belongs to uid {found.st_uid}"
@@ -187,8 +188,8 @@ def _open_checked(path: str, flags: int, within: "int | None", is_kind: "Callabl
     if what:
         os.close(fd)
         raise _NotOurs(f"{path} {what}")
-    if stat.S_IMODE(found.st_mode) != mode:
-        os.fchmod(fd, mode)
+    if tidy and found.st_mode != mode:
+        os.fchmod(fd, stat.S_IMODE(mode))
     return fd
 
 

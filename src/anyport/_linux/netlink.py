@@ -3,6 +3,7 @@
 import _socket
 import struct
 import sys
+from errno import ENOBUFS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class NetlinkError(OSError):
 
 
 class Interrupted(NetlinkError):
-    """The table changed while it was dumped (NLM_F_DUMP_INTR): the answer may lack rows."""
+    """The answer may lack rows: the table changed meanwhile (NLM_F_DUMP_INTR), or some were lost (ENOBUFS)."""
 
 
 def request(kind: int, flags: int, payload: bytes) -> bytes:
@@ -50,7 +51,8 @@ def messages(datagram: bytes) -> "Iterator[tuple[int, bytes]]":
         if flags & NLM_F_DUMP_INTR:
             raise Interrupted("the socket table changed while it was read")
         payload = datagram[at + _nlmsghdr.size : at + length]
-        if kind == NLMSG_ERROR:
+        # A dump that fails says so in its last message: ENOENT, for one, without the module udp_diag.
+        if kind == NLMSG_ERROR or (kind == NLMSG_DONE and int.from_bytes(payload[:4], sys.byteorder, signed=True) < 0):
             raise _refusal(payload)
         yield kind, payload
         at += (length + 3) & ~3
@@ -114,11 +116,20 @@ def _dump_once(protocol: int, kind: int, payload: bytes, read: "Read[T]") -> "li
         sock.send(request(kind, NLM_F_DUMP, payload))
         buffer = bytearray(_BUFFER)  # one for all: a new one each time would be new memory each time
         while True:
-            datagram = bytes(memoryview(buffer)[: sock.recv_into(buffer)])
+            datagram = bytes(memoryview(buffer)[: _receive(sock, buffer)])
             length = uniform(datagram)  # then the first message says what all of them are
             kinds = [each for each, _ in messages(datagram[:length] if length else datagram)]
-            found.extend(read(datagram, length))
+            found.extend(read(datagram, 0 if NLMSG_DONE in kinds else length))
             if NLMSG_DONE in kinds:
                 return found
     finally:
         sock.close()
+
+
+def _receive(sock: "_socket.socket", buffer: bytearray) -> int:
+    try:
+        return sock.recv_into(buffer)
+    except OSError as error:
+        if error.errno == ENOBUFS:
+            raise Interrupted(ENOBUFS, "answers of the kernel were lost") from None
+        raise

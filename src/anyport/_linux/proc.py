@@ -114,14 +114,22 @@ def unseen() -> str:
         return "none: /proc is not mounted here, or is another pid namespace's"
     if not os.path.exists("/proc/1") and _is_there(1):
         return "only those of this user: /proc is mounted with hidepid"
-    for pid in _pids():
-        try:
-            os.listdir(f"/proc/{pid}/fd")
-        except PermissionError:
-            return "only those of this user: root sees all"
-        except OSError:  # it has ended meanwhile
-            continue
-    return ""
+    if all(map(may_look_into, _pids())):
+        return ""
+    return "only those of this user: root sees all" if os.geteuid() else "not all: that takes CAP_SYS_PTRACE"
+
+
+def may_look_into(pid: int) -> bool:
+    """Whether /proc shows the descriptors of a process; True, too, if it has none or has ended."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(folder)[:1]:
+            os.readlink(f"{folder}/{name}")  # a sandbox may allow the list, and not this
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _is_there(pid: int) -> bool:
@@ -175,7 +183,8 @@ def _pids() -> "list[int]":
 def _descriptors(pid: int) -> "Iterator[str]":
     folder = f"/proc/{pid}/fd"
     try:
-        names = os.listdir(folder)
+        # A process whose first thread has ended shows nothing there, but in its other threads.
+        names = os.listdir(folder) or _of_thread(pid)
     except OSError:  # gone, or another user's
         return
     for name in names:
@@ -183,3 +192,11 @@ def _descriptors(pid: int) -> "Iterator[str]":
             yield os.readlink(f"{folder}/{name}")
         except OSError:  # closed meanwhile
             continue
+
+
+def _of_thread(pid: int) -> "list[str]":
+    """The descriptors as paths from those of the process, by a thread that is not its first."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        if names := os.listdir(f"/proc/{pid}/task/{thread}/fd") if int(thread) != pid else []:
+            return [f"../task/{thread}/fd/{name}" for name in names]
+    return []

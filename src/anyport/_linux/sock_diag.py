@@ -5,14 +5,17 @@ Unlike /proc/net/tcp it also lists sockets that are bound and do not listen (Lin
 
 import _socket
 import struct
+from itertools import chain
 
 from anyport._linux import netlink
 from anyport._row import Row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
     Texts = dict[int, "_Texts"]
 
@@ -56,14 +59,34 @@ def sockets(protocol: str, port: int = 0, states: int = TCPF_ALL) -> "list[Row]"
 
 def sockets_in(protocol: str, ranges: "Sequence[range]", states: int = TCPF_ALL) -> "list[Row]":
     """The same for a local port in one of these ranges (none: any)."""
+    return made_of_sockets(protocol, ranges, states, list)
+
+
+def made_of_sockets(
+    protocol: str, ranges: "Sequence[range]", states: int, make: "Callable[[list[Row]], list[T]]"
+) -> "list[T]":
+    """What `make` makes of them, some hundred at a time: so there are never two copies of a long table."""
     asked = ranges if len(ranges) <= _MOST_RANGES else ()
-    try:
-        rows = _ask(_both_families(asked, states), protocol) if protocol == "tcp" and asked else None
-    except netlink.NetlinkError:  # a kernel without the old request
-        rows = None
-    if rows is None:
-        rows = _ask(_each_family(protocol, asked, states), protocol)
-    return [row for row in rows if any(row.port in part for part in ranges)] if ranges else rows
+    wanted, texts = numbers_in(ranges), _no_texts()
+
+    def read(datagram: bytes, length: int) -> "list[T]":
+        rows = rows_in(datagram, length, protocol, texts)
+        return make(rows if wanted is None else [row for row in rows if row.port in wanted])
+
+    if protocol == "tcp" and asked:
+        try:
+            return netlink.dump(NETLINK_SOCK_DIAG, TCPDIAG_GETSOCK, question_of_both(asked, states), read)
+        except netlink.Interrupted:
+            raise
+        except netlink.NetlinkError:  # a kernel without the old request
+            pass
+    questions = _each_family(protocol, asked, states)
+    return [each for kind, asked in questions for each in netlink.dump(NETLINK_SOCK_DIAG, kind, asked, read)]
+
+
+def numbers_in(ranges: "Sequence[range]") -> "Container[int] | None":
+    """The numbers in these ranges, quick to look up; None if there are none, which means all."""
+    return (ranges[0] if len(ranges) == 1 else frozenset(chain.from_iterable(ranges))) if ranges else None
 
 
 def servers(protocol: str, port: int = 0) -> "list[Row]":
@@ -94,25 +117,9 @@ def ports_in(datagram: bytes, length: int) -> "tuple[int, ...]":
     return struct.unpack(f">{count}H", ports)
 
 
-def _ask(questions: "Iterator[tuple[int, bytes]]", protocol: str) -> "list[Row]":
-    rows: list[Row] = []
-    texts = _no_texts()
-
-    def read(datagram: bytes, length: int) -> "list[Row]":
-        return rows_in(datagram, length, protocol, texts)
-
-    for kind, asked in questions:
-        rows += netlink.dump(NETLINK_SOCK_DIAG, kind, asked, read)
-    return rows
-
-
 def _each_family(protocol: str, ranges: "Sequence[range]", states: int) -> "Iterator[tuple[int, bytes]]":
     for family in (AF_INET, AF_INET6):
         yield SOCK_DIAG_BY_FAMILY, question(family, protocol, ranges, states)
-
-
-def _both_families(ranges: "Sequence[range]", states: int) -> "Iterator[tuple[int, bytes]]":
-    yield TCPDIAG_GETSOCK, question_of_both(ranges, states)
 
 
 def question(family: int, protocol: str, ranges: "Sequence[range]", states: int = TCPF_ALL) -> bytes:

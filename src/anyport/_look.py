@@ -1,0 +1,96 @@
+"""A look at some ports: the sockets that have them, and a bind of those that nobody is seen to have."""
+
+import sys
+from errno import EADDRINUSE
+from operator import itemgetter
+from typing import NamedTuple
+
+from anyport._clock import pauses
+from anyport._ports import PortSet
+from anyport._refusal import UNSEEN, Occupant
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    from anyport._row import Row
+
+    T = TypeVar("T")
+    Number = tuple[int, str]  # port and protocol
+
+ALL, WITHOUT_PEER, LISTENING = "all", "without peer", "listening"
+_PATIENCE = 0.02  # seconds in which a server that binds between our look and our bind must be seen
+_port = itemgetter(2)  # of a row or an occupant
+
+
+class Look(NamedTuple):
+    """What was seen: the occupants by ascending port, and the errno of each bind that was tried (0: it succeeded)."""
+
+    occupants: list[Occupant]
+    binds: "dict[Number, int]"
+
+
+def look(
+    ports: PortSet, protocols: "Sequence[str]", *, states: str = ALL, processes: bool = True, bind: bool = True
+) -> Look:
+    """Look at these ports (none: at all); with `bind` those that are named and not seen are bound for microseconds.
+
+    A bind that is refused as in use, again and again while nothing is seen to have the port, is told as an occupant in
+    state UNSEEN.
+    """
+    found = occupants(ports, protocols, states=states, processes=processes)
+    if sys.platform != "linux" or not (bind and ports.named):
+        return Look(found, {})
+    seen = {(each.port, each.protocol) for each in found}
+    unseen = [
+        (port, protocol) for port in sorted(ports.named) for protocol in protocols if (port, protocol) not in seen
+    ]
+    binds: dict[Number, int] = {}
+    late: list[Occupant] = []
+    for number in unseen:
+        errno, more = _bind(*number, processes=processes)
+        if errno or not more:
+            binds[number] = errno
+        late += more if states == ALL else [each for each in more if each.state in ("LISTEN", "BOUND", UNSEEN)]
+    return Look(sorted(found + late, key=_port) if late else found, binds)
+
+
+def _bind(port: int, protocol: str, *, processes: bool) -> "tuple[int, list[Occupant]]":
+    """The errno of a bind, and who is seen to have the port after all if that is why it was refused."""
+    from anyport._table import shows_bound_only
+    from anyport._trial import errno_of_bind
+
+    # Where all sockets are shown the bind need not find out who has the port, so it refuses as few as possible.
+    reuse = protocol == "udp" or shows_bound_only()
+    one = PortSet([range(port, port + 1)])
+    for _ in pauses(_PATIENCE):
+        errno = errno_of_bind(port, protocol, reuse=reuse)
+        if errno != EADDRINUSE:
+            return errno, []
+        if found := occupants(one, [protocol], processes=processes):
+            return 0, found
+    return EADDRINUSE, [Occupant(protocol, "::", port)]
+
+
+def occupants(
+    ports: PortSet, protocols: "Sequence[str]", *, states: str = ALL, processes: bool = True
+) -> "list[Occupant]":
+    """The sockets that have these ports (none: any), by ascending port."""
+    if sys.platform != "linux":
+        from anyport import _elsewhere
+
+        return _elsewhere.occupants(ports.ranges, protocols, connections=states == ALL, processes=processes)
+    from anyport import _table
+    from anyport._occupants import made, maker, without_collections
+
+    mask = {ALL: _table.ALL, WITHOUT_PEER: _table.WITHOUT_PEER, LISTENING: _table.LISTENING}[states]
+
+    def read(make: "Callable[[list[Row]], list[T]]") -> "list[T]":
+        return [each for one in protocols for each in _table.made_of_rows(one, ports.ranges, mask, make)]
+
+    with without_collections():
+        found = made(read(list)) if processes else read(maker())
+        if processes and ports and any(each.inode and not each.processes for each in found):
+            found = made(read(list))  # what was closed between the two looks is gone now
+        return sorted(found, key=_port)
