@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 _BOUND = ("NONE", "CLOSE")  # what psutil calls a UDP socket, and a TCP socket that is bound only where that is shown
 
 
-def occupants(
-    ranges: "Sequence[range]", protocols: "Sequence[str]", *, connections: bool = True, processes: bool = True
-) -> "list[Occupant]":
+def occupants(ranges: "Sequence[range]", protocols: "Sequence[str]", *, processes: bool = True) -> "list[Occupant]":
     """The sockets with a local port in these ranges (none: with any), by ascending port.
 
     A socket that several processes share is there once for each.  Unsupported if psutil is not installed, or may not
@@ -29,8 +27,7 @@ def occupants(
         for each in table:
             if each.laddr and (not ranges or any(each.laddr.port in part for part in ranges)):
                 found.append(_occupant(psutil, protocol, each, processes=processes))  # noqa: PERF401 - readable
-    shown = found if connections else [each for each in found if each.state in ("LISTEN", "BOUND")]
-    return sorted(shown, key=lambda each: each.port)
+    return sorted(found, key=lambda each: each.port)
 
 
 def _psutil() -> "Any":  # noqa: ANN401 - it need not be installed where types are checked

@@ -12,7 +12,7 @@ from anyport import _streams
 from anyport._door import open_door
 from anyport._linux import signal
 from anyport._linux.proc import comm, socket_inodes, socket_owners
-from anyport._linux.sock_diag import sockets as sockets_on
+from anyport._table import sockets as sockets_on
 from anyport.errors import AnyportError, ResourceLimit
 
 TYPE_CHECKING = False

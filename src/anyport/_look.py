@@ -5,9 +5,11 @@ from errno import EADDRINUSE
 from operator import itemgetter
 from typing import NamedTuple
 
+from anyport import _table
 from anyport._clock import pauses
 from anyport._ports import PortSet
 from anyport._refusal import UNSEEN, Occupant
+from anyport._table import ALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Number = tuple[int, str]  # port and protocol
 
-ALL, WITHOUT_PEER, LISTENING = "all", "without peer", "listening"
 _PATIENCE = 0.02  # seconds in which a server that binds between our look and our bind must be seen
 _port = itemgetter(2)  # of a row or an occupant
 
@@ -32,7 +33,7 @@ class Look(NamedTuple):
 
 
 def look(
-    ports: PortSet, protocols: "Sequence[str]", *, states: str = ALL, processes: bool = True, bind: bool = True
+    ports: PortSet, protocols: "Sequence[str]", *, states: int = ALL, processes: bool = True, bind: bool = True
 ) -> Look:
     """Look at these ports (none: at all); with `bind` those that are named and not seen are bound for microseconds.
 
@@ -48,21 +49,20 @@ def look(
     ]
     binds: dict[Number, int] = {}
     late: list[Occupant] = []
+    # Where all sockets are shown the bind need not find out who has the port, so it refuses as few as possible.
+    shows_tcp = any(protocol == "tcp" for _, protocol in unseen) and _table.shows_bound_only()
     for number in unseen:
-        errno, more = _bind(*number, processes=processes)
+        errno, more = _bind(*number, reuse=shows_tcp or number[1] == "udp", processes=processes)
         if errno or not more:
             binds[number] = errno
-        late += more if states == ALL else [each for each in more if each.state in ("LISTEN", "BOUND", UNSEEN)]
+        late += [each for each in more if each.state == UNSEEN or _table.is_in(each, states)]
     return Look(sorted(found + late, key=_port) if late else found, binds)
 
 
-def _bind(port: int, protocol: str, *, processes: bool) -> "tuple[int, list[Occupant]]":
+def _bind(port: int, protocol: str, *, reuse: bool, processes: bool) -> "tuple[int, list[Occupant]]":
     """The errno of a bind, and who is seen to have the port after all if that is why it was refused."""
-    from anyport._table import shows_bound_only
     from anyport._trial import errno_of_bind
 
-    # Where all sockets are shown the bind need not find out who has the port, so it refuses as few as possible.
-    reuse = protocol == "udp" or shows_bound_only()
     one = PortSet([range(port, port + 1)])
     for _ in pauses(_PATIENCE):
         errno = errno_of_bind(port, protocol, reuse=reuse)
@@ -74,20 +74,18 @@ def _bind(port: int, protocol: str, *, processes: bool) -> "tuple[int, list[Occu
 
 
 def occupants(
-    ports: PortSet, protocols: "Sequence[str]", *, states: str = ALL, processes: bool = True
+    ports: PortSet, protocols: "Sequence[str]", *, states: int = ALL, processes: bool = True
 ) -> "list[Occupant]":
     """The sockets that have these ports (none: any), by ascending port."""
     if sys.platform != "linux":
         from anyport import _elsewhere
 
-        return _elsewhere.occupants(ports.ranges, protocols, connections=states == ALL, processes=processes)
-    from anyport import _table
+        found = _elsewhere.occupants(ports.ranges, protocols, processes=processes)
+        return [each for each in found if _table.is_in(each, states)]
     from anyport._occupants import made, maker, without_collections
 
-    mask = {ALL: _table.ALL, WITHOUT_PEER: _table.WITHOUT_PEER, LISTENING: _table.LISTENING}[states]
-
     def read(make: "Callable[[list[Row]], list[T]]") -> "list[T]":
-        return [each for one in protocols for each in _table.made_of_rows(one, ports.ranges, mask, make)]
+        return [each for one in protocols for each in _table.made_of_rows(one, ports.ranges, states, make)]
 
     with without_collections():
         found = made(read(list)) if processes else read(maker())

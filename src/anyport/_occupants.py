@@ -36,7 +36,10 @@ def maker(owners: "Mapping[int, tuple[Process, ...]] | None" = None) -> "Callabl
     new: Callable[[Iterable[object]], Occupant] = partial(tuple.__new__, Occupant)  # pyright: ignore[reportUnknownMemberType]
 
     def make(rows: "list[Row]") -> "list[Occupant]":
-        return [new((*row[:10], interfaces[row[10]], users[row[6]], known.get(row[7], ()))) for row in rows]
+        return [
+            new(row[:10] + (interfaces[row[10]], users[row[6]], known.get(row[7], ())))  # noqa: RUF005 - twice as quick
+            for row in rows
+        ]
 
     return make
 

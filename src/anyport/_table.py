@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
+    from anyport._refusal import Occupant
     from anyport._row import Row
 
     T = TypeVar("T")
@@ -40,7 +41,7 @@ def made_of_rows(
     """What `make` makes of them, some hundred at a time: so there are never two copies of a long table."""
 
     def chosen(found: "list[Row]") -> "list[T]":
-        return make(found if states == ALL else [row for row in found if _is_in(row, states)])
+        return make(found if states == ALL else [row for row in found if is_in(row, states)])
 
     try:
         return made_of_sockets(protocol, ranges, states if protocol == "tcp" else ALL, chosen)
@@ -52,9 +53,10 @@ def made_of_rows(
         return chosen(_from_proc(protocol, ranges, error))
 
 
-def _is_in(row: "Row", states: int) -> bool:
+def is_in(row: "Row | Occupant", states: int) -> bool:
+    """Whether it is in one of these states."""
     bound = row.state == "BOUND" and (states == WITHOUT_PEER or row.protocol == "udp")
-    return row.state == "LISTEN" or bound
+    return states == ALL or row.state == "LISTEN" or bound
 
 
 def sockets(protocol: str, port: int = 0, states: int = ALL) -> "list[Row]":

@@ -9,7 +9,7 @@ import sys
 import time
 from errno import EADDRINUSE
 
-from anyport import _look
+from anyport import _look, _table
 from anyport._caller import check_pid
 from anyport._clock import parse_duration
 from anyport._ports import PortSet
@@ -154,12 +154,12 @@ class _Waiting:
         raise self._failure(missing, f"timed out after {limit:g} s", "--timeout 5m waits longer")
 
     def _not_listening(self) -> "set[Number]":
-        bound = self._numbers(self._look(_look.LISTENING))
+        bound = self._numbers(self._look(_table.LISTENING))
         return {(port, protocol) for port in self._ports for protocol in self._protocols} - bound
 
     def _still_in_use(self) -> "set[Number]":
         # All states are a longer look: only when nothing listens or is bound any more.
-        bound = self._numbers(self._look(_look.WITHOUT_PEER))
+        bound = self._numbers(self._look(_table.WITHOUT_PEER))
         seen = bound or self._numbers(each for each in self._look() if self._strict or not each.is_left_over)
         return seen or self._hidden()
 
@@ -167,17 +167,16 @@ class _Waiting:
         """Where the table lacks sockets that are bound only, a bind of each port decides at last."""
         if sys.platform != "linux" or self._tree or "tcp" not in self._protocols:
             return set()
-        from anyport._table import shows_bound_only
         from anyport._trial import errno_of_bind
 
-        if shows_bound_only():
+        if _table.shows_bound_only():
             return set()
         # With the option only past what is left over: it also succeeds past those who keep the port with it.
         left_over = {each.port for each in self._look()}
         binds = {port: errno_of_bind(port, "tcp", reuse=port in left_over) for port in self._ports}
         return {(port, "tcp") for port, errno in binds.items() if errno == EADDRINUSE}
 
-    def _look(self, states: str = _look.ALL) -> "list[Occupant]":
+    def _look(self, states: int = _table.ALL) -> "list[Occupant]":
         return _look.occupants(self._ports, self._protocols, states=states, processes=False)
 
     def _numbers(self, occupants: "Iterable[Occupant]") -> "set[Number]":

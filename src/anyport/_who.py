@@ -4,8 +4,9 @@ import os
 import sys
 from typing import NamedTuple
 
-from anyport._look import ALL, WITHOUT_PEER, Look, look
+from anyport._look import Look, look
 from anyport._ports import PortSet, check_port, parse_ports
+from anyport._table import ALL, WITHOUT_PEER, shows_bound_only
 from anyport._verdict import Circumstances, notes, verdict
 from anyport.errors import InvalidSelection
 
@@ -60,9 +61,7 @@ def blind_spot(ports: PortSet, protocols: "Sequence[str]") -> str:
     """What a look can't show here, and no bind has made up for; or an empty text."""
     if sys.platform != "linux" or "tcp" not in protocols or 0 < len(ports) == len(ports.named):
         return ""
-    from anyport import _table
-
-    return "" if _table.shows_bound_only() else "TCP sockets that are bound and do not listen are not shown here"
+    return "" if shows_bound_only() else "TCP sockets that are bound and do not listen are not shown here"
 
 
 class Finding(NamedTuple):
@@ -112,7 +111,6 @@ def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | Non
     """What is known of a port, given the errno of its bind; what is the same for all ports is found out now."""
     if sys.platform != "linux":
         return lambda _port, errno: Circumstances(errno)
-    from anyport import _table
     from anyport._ledger import reading
     from anyport._linux import proc
     from anyport._linux.socket import own_netns_cookie
@@ -121,14 +119,14 @@ def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | Non
 
     namespace = own_netns_cookie()
     settings, slots = port_settings(namespace), reading.slots(namespace)
-    shows_bound_only, uid = _table.shows_bound_only(), os.geteuid()
+    shows_all, uid = shows_bound_only(), os.geteuid()
     has_hidden = any(each.inode and not each.processes for each in occupants)
     sees_all = not (has_hidden and proc.unseen())
 
     def circumstances(port: int, errno: "int | None") -> Circumstances:
         refused = why_refused(port, errno) if errno else ""
         given = reading.given(slots, port)
-        return Circumstances(errno, refused, shows_bound_only, sees_all, uid, settings=settings, given=given)
+        return Circumstances(errno, refused, shows_all, sees_all, uid, settings=settings, given=given)
 
     return circumstances
 

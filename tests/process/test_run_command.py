@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from anyport import _table
 from anyport._linux import proc, sock_diag
 from running import content_of, end, run, script, start
 from sandboxes import run_within, start_within
@@ -62,7 +63,7 @@ def test_a_server_runs_and_is_ready_when_it_listens(how: str, server: list[str],
     file = tmp_path / "port"
     process = start("--hand-over", how, "--port-file", str(file), "--", *server, "reuse")
     port = int(content_of(file, process))
-    rows = sock_diag.servers("tcp", port)
+    rows = _table.servers("tcp", port)
     assert {pid for each in proc.socket_owners({row.inode for row in rows}).values() for pid, _ in each} <= set(
         proc.descendants(process.pid)
     )

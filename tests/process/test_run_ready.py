@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from anyport import _table
 from anyport._cli import run_words
 from anyport._cli.run import DEFAULTS
 from anyport._clock import pauses
@@ -124,7 +125,7 @@ def test_several_ports_are_ready_together(tmp_path: Path) -> None:
 
 
 def list_of_listeners() -> list[int]:
-    return [row.port for row in sock_diag.servers("tcp")]
+    return [row.port for row in _table.servers("tcp")]
 
 
 def runners() -> list[int]:

@@ -3,9 +3,10 @@
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
 from anyport._cli.table import table, terminal_width
-from anyport._look import ALL, WITHOUT_PEER, look
+from anyport._look import look
 from anyport._pair import pair
 from anyport._refusal import UNSEEN, printable
+from anyport._table import ALL, WITHOUT_PEER, is_in
 from anyport._who import blind_spot, examine, protocols_of, read_ports
 
 TYPE_CHECKING = False
@@ -39,7 +40,6 @@ exit status:
 """
 _HEADER = ("PROTO", "STATE", "LOCAL", "REMOTE", "USER", "PROCESS", "COMMAND")
 _FIRST = ("LISTEN", "BOUND")
-_WITHOUT_PEER = (*_FIRST, UNSEEN)
 
 
 def _parser() -> Parser:
@@ -72,7 +72,9 @@ class Command:
         if blind := blind_spot(self.ports, self.protocols):
             hint = "Linux shows them from 6.8 on, where netlink is not refused; name a port to make sure"
             output.tell("note", blind, hint)
-        shown = [each for each in seen.occupants if self.connections or each.state in _WITHOUT_PEER]
+        shown = [
+            each for each in seen.occupants if self.connections or each.state == UNSEEN or is_in(each, WITHOUT_PEER)
+        ]
         if self.json:
             text = output.as_json([output.occupant_facts(each) for each in shown])
         else:

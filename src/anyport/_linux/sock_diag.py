@@ -89,11 +89,6 @@ def numbers_in(ranges: "Sequence[range]") -> "Container[int] | None":
     return (ranges[0] if len(ranges) == 1 else frozenset(chain.from_iterable(ranges))) if ranges else None
 
 
-def servers(protocol: str, port: int = 0) -> "list[Row]":
-    """The sockets that clients can reach: for TCP those that listen, for UDP all that are bound."""
-    return sockets(protocol, port, TCPF_LISTEN if protocol == "tcp" else TCPF_ALL)
-
-
 def bound_tcp_ports() -> "set[int]":
     """The ports to which some TCP socket is bound, listening or not, on whatever address; OSError if refused.
 
@@ -192,6 +187,7 @@ def _fields(answer: bytes) -> "tuple[Any, ...]":
 
 def _rows(answers: "Iterable[tuple[Any, ...]]", protocol: str, texts: "Texts") -> "list[Row]":
     rows: list[Row] = []
+    add, make, states, v6 = rows.append, Row._make, STATES.get, AF_INET6  # this loop is what a long table costs
     try:
         for (
             family, state, timer, high, low, remote_high, remote_low, source, destination, interface, cookie, expires,
@@ -199,11 +195,11 @@ def _rows(answers: "Iterable[tuple[Any, ...]]", protocol: str, texts: "Texts") -
         ) in answers:  # fmt: skip
             known = texts[family]
             remote_port = (remote_high << 8) + remote_low or None
-            rows.append(Row._make((
+            add(make((
                 protocol, known[source], (high << 8) + low, known[destination] if remote_port else None, remote_port,
-                STATES.get(state) or f"state {state}", uid if inode or uid else None, inode,
+                states(state) or f"state {state}", uid if inode or uid else None, inode,
                 expires / 1000 if timer == _TIMEWAIT_TIMER else None,
-                family == AF_INET6 and state in _NOT_CONNECTED and any(_attribute(attributes, INET_DIAG_SKV6ONLY)),
+                family == v6 and state in _NOT_CONNECTED and any(_attribute(attributes, INET_DIAG_SKV6ONLY)),
                 interface, cookie,
             )))  # fmt: skip
     except KeyError as error:

@@ -17,9 +17,9 @@ from _socket import SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET
 from errno import EADDRINUSE
 
 from anyport._door import forget_reuseport, open_door, shut_door
-from anyport._linux.sock_diag import servers
 from anyport._linux.socket import LOOPBACK, SO_BINDTOIFINDEX
 from anyport._run.readiness import inodes_of_tree
+from anyport._table import servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
