@@ -105,7 +105,8 @@ class _Tree:
     def _check(self) -> None:
         from anyport._linux.proc import may_look_into
 
-        if not may_look_into(self.pid) and not self.has_ended():
+        is_shown = os.path.exists(f"/proc/{self.pid}") and may_look_into(self.pid)
+        if not (is_shown or self.has_ended()):
             self.close()
             raise AnyportError(
                 f"the sockets of process {self.pid} can't be seen",

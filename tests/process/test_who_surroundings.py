@@ -1,6 +1,7 @@
 """`anyport who` where something is missing: netlink, sockets, lo, a view of /proc, ports, rights, Linux itself."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -86,9 +87,13 @@ def test_proc_mounted_with_hidepid() -> None:
     inside = [needs("unshare"), "-m", "sh", "-c", mount, "sh"]
     with listening("127.0.0.1", 20123):
         done = subprocess.run([*inside, *who_words(uid, "20123", "--tcp")], capture_output=True, text=True, check=False)
+        tree = ["wait", "20123", "--until", "unused", "--tree", str(os.getpid())]
+        waited = subprocess.run([*inside, *command_as(uid), *tree], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("20123/tcp is in use: a socket of root, whose process can't be seen, listens on")
     assert "`sudo anyport who 20123`" in done.stdout
+    assert waited.returncode == 125
+    assert waited.stderr.startswith(f"anyport: the sockets of process {os.getpid()} can't be seen\nhint: ")
     code = """
 import socket, subprocess, anyport
 with socket.create_server(("127.0.0.1", 20124)):
