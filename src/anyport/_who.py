@@ -45,7 +45,8 @@ def who(
         processes: False leaves out whose they are, the look-up of which takes longer than all the rest.
 
     Returns:
-        Frozen `Occupant`s, one for each socket (siblings with SO_REUSEPORT are several), by ascending port.
+        Frozen `Occupant`s, one for each socket (siblings with SO_REUSEPORT are several); by ascending port if ports are
+            named, else in the kernel's order.
 
     Raises:
         InvalidSelection: this is no port or range; raised before any system call.

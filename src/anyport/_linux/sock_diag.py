@@ -80,8 +80,10 @@ def made_of_sockets(
             raise
         except netlink.NetlinkError:  # a kernel without the old request
             pass
-    questions = _each_family(protocol, asked, states)
-    return [each for kind, asked in questions for each in netlink.dump(NETLINK_SOCK_DIAG, kind, asked, read)]
+    found: list[T] = []
+    for kind, question_of_one in _each_family(protocol, asked, states):
+        found += netlink.dump(NETLINK_SOCK_DIAG, kind, question_of_one, read)
+    return found
 
 
 def numbers_in(ranges: "Sequence[range]") -> "Container[int] | None":
