@@ -13,12 +13,8 @@ from anyport._table import ALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import TypeVar
+    from collections.abc import Sequence
 
-    from anyport._row import Row
-
-    T = TypeVar("T")
     Number = tuple[int, str]  # port and protocol
 
 _PATIENCE = 0.02  # seconds in which a server that binds between our look and our bind must be seen
@@ -82,18 +78,19 @@ def occupants(
 
         found = _elsewhere.occupants(ports.ranges, protocols, processes=processes)
         return [each for each in found if _table.is_in(each, states)]
-    from anyport._occupants import made, maker, without_collections
+    from anyport._occupants import shape, with_processes, without_collections
 
-    def read(make: "Callable[[list[Row]], list[T]]") -> "list[T]":
-        found: list[T] = []
+    def read() -> "list[Occupant]":
+        found: list[Occupant] = []
+        of_occupants = shape()
         for protocol in protocols:
-            found += _table.made_of_rows(protocol, ports.ranges, states, make)
-        return found
+            found += _table.shaped(protocol, ports.ranges, states, of_occupants)
+        return with_processes(found) if processes else found
 
     with without_collections():
-        found = made(read(list)) if processes else read(maker())
+        found = read()
         if processes and ports and any(each.inode and not each.processes for each in found):
-            found = made(read(list))  # what was closed between the two looks is gone now
+            found = read()  # what was closed between the two looks is gone now
         if ports:  # of a whole table this would be a tenth of the time
             found.sort(key=_port)
         return found

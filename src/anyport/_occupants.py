@@ -16,32 +16,32 @@ from anyport.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from anyport._linux.sock_diag import Shape
     from anyport._row import Row
 
 _MANY = 8  # ports, from which on one dump of all sockets is quicker than a question for each
 
 
-def made(rows: "Iterable[Row]") -> "list[Occupant]":
-    """The rows with the names of their users and their processes, as far as /proc shows them."""
-    rows = list(rows)
-    return maker(_processes({row.inode for row in rows}))(rows)
-
-
-def maker(owners: "Mapping[int, tuple[Process, ...]] | None" = None) -> "Callable[[list[Row]], list[Occupant]]":
-    """What makes occupants of rows, with these processes by inode; it looks up each user and interface once."""
-    users, interfaces, known = _Users(), _Interfaces(), owners or {}
+def shape() -> "Shape[Occupant]":
+    """What makes occupants of a table at once, without their processes; it looks up each user and interface once."""
     # Half of the time that namedtuple's own constructor takes.
     new: Callable[[Iterable[object]], Occupant] = partial(tuple.__new__, Occupant)  # pyright: ignore[reportUnknownMemberType]
+    return new, _Interfaces(), _Users(), False
 
-    def make(rows: "list[Row]") -> "list[Occupant]":
-        return [
-            new(row[:10] + (interfaces[row[10]], users[row[6]], known.get(row[7], ())))  # noqa: RUF005 - twice as quick
-            for row in rows
-        ]
 
-    return make
+def with_processes(occupants: "Sequence[Occupant]") -> "list[Occupant]":
+    """The same with their processes, as far as /proc shows them."""
+    owners = _processes({each.inode for each in occupants})
+    new = shape()[0]
+    return [new((*each[:-1], owners.get(each.inode, ()))) for each in occupants]
+
+
+def made(rows: "Iterable[Row]") -> "list[Occupant]":
+    """The rows with the names of their users and their processes."""
+    new, interfaces, users, _ = shape()
+    return with_processes([new((*row[:10], interfaces[row.interface], users[row.uid], ())) for row in rows])
 
 
 def _processes(inodes: "set[int]") -> "dict[int, tuple[Process, ...]]":

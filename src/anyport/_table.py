@@ -4,15 +4,16 @@ import _socket
 import os
 from errno import EACCES, EAFNOSUPPORT, EMFILE, ENFILE, ENOENT, ENOSYS, EPERM, EPROTONOSUPPORT
 
-from anyport._linux.sock_diag import TCPF_ALL, TCPF_BOUND, TCPF_LISTEN, made_of_sockets, numbers_in
+from anyport._linux.sock_diag import ROW, TCPF_ALL, TCPF_BOUND, TCPF_LISTEN, numbers_in, shaped_sockets
 from anyport._linux.socket import SO_COOKIE, mark
 from anyport.errors import ResourceLimit, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import TypeVar
+    from collections.abc import Sequence
+    from typing import Any, TypeVar
 
+    from anyport._linux.sock_diag import Shape
     from anyport._refusal import Occupant
     from anyport._row import Row
 
@@ -32,25 +33,24 @@ def rows(protocol: str, ranges: "Sequence[range]" = (), states: int = ALL) -> "l
     From sock_diag, or where that is refused (by some sandboxes) from /proc/net, which shows no bound-only TCP socket.
     Unsupported where there is neither, or the kernel gives no whole answer; ResourceLimit without a descriptor.
     """
-    return made_of_rows(protocol, ranges, states, list)
+    return shaped(protocol, ranges, states, ROW)
 
 
-def made_of_rows(
-    protocol: str, ranges: "Sequence[range]", states: int, make: "Callable[[list[Row]], list[T]]"
-) -> "list[T]":
-    """What `make` makes of them, some hundred at a time: so there are never two copies of a long table."""
-
-    def chosen(found: "list[Row]") -> "list[T]":
-        return make(found if states == ALL else [row for row in found if is_in(row, states)])
-
+def shaped(protocol: str, ranges: "Sequence[range]", states: int, shape: "Shape[T]") -> "list[T]":
+    """The same, made into something else than rows at once."""
     try:
-        return made_of_sockets(protocol, ranges, states if protocol == "tcp" else ALL, chosen)
+        found: list[Any] = shaped_sockets(protocol, ranges, states if protocol == "tcp" else ALL, shape)
     except OSError as error:
         if error.errno in (EMFILE, ENFILE):
             raise ResourceLimit.of(error, "the socket table can't be read") from None
         if error.errno not in _REFUSED:
             raise _unreadable(f"sock_diag: {error.strerror or error}", "try again", error) from None
-        return chosen(_from_proc(protocol, ranges, error))
+        make, interfaces, users, with_cookie = shape
+        found = [
+            make((*row[:10], interfaces[row.interface], users[row.uid], row.cookie if with_cookie else ()))
+            for row in _from_proc(protocol, ranges, error)
+        ]
+    return found if states == ALL else [each for each in found if is_in(each, states)]
 
 
 def is_in(row: "Row | Occupant", states: int) -> bool:
@@ -107,7 +107,7 @@ def shows_bound_only() -> bool:
 
 def _should_show_bound_only() -> bool:
     try:
-        made_of_sockets("tcp", (range(1, 2),), LISTENING, list)
+        shaped_sockets("tcp", (range(1, 2),), LISTENING, ROW)
     except OSError:
         return False
     words = os.uname().release.split(".")
