@@ -160,7 +160,7 @@ def enter() -> None:
 
 def _make(python: str) -> None:
     rivals, project = BY_PIP / "rivals-installed", BY_PIP / "project-installed"
-    if not _is_newer(rivals, [Path(__file__)]):
+    if not _is_newer(rivals, [Path(__file__), ROOT / "pyproject.toml"]):  # the versions of packages stand in both
         _run(sys.executable, "-m", "venv", "--clear", str(BY_PIP))
         _run(python, "-m", "pip", "install", "--quiet", "--upgrade", "pip")
         _run(python, "-m", "pip", "install", "--quiet", "--group", f"{ROOT / 'pyproject.toml'}:bench", *RIVALS)

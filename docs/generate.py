@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from json import dumps
 from pathlib import Path
 
 import anyport
@@ -81,7 +82,7 @@ def _signature(name: str, value: object) -> str:
             continue
         if parameter.kind is parameter.KEYWORD_ONLY and "*," not in lines:
             lines.append("*,")
-        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        default = "" if parameter.default is parameter.empty else f" = {_literal(parameter.default)}"
         lines.append(f"{parameter.name}: {_annotation(parameter.annotation)}{default},")
     if inspect.isclass(value):
         return "\n".join((f"class {name}(NamedTuple):", *(f"    {line.rstrip(',')}" for line in lines)))
@@ -89,6 +90,11 @@ def _signature(name: str, value: object) -> str:
     if len(lines) <= 1:
         return f"def {name}({''.join(lines).rstrip(',')}) -> {_annotation(signature.return_annotation)}"
     return f"def {name}(\n{body}\n) -> {_annotation(signature.return_annotation)}"
+
+
+def _literal(value: object) -> str:
+    """With double quotes, as the formatter wants it, which reads the examples in documents too."""
+    return dumps(value) if isinstance(value, str) else repr(value)
 
 
 def _annotation(annotation: object) -> str:
