@@ -24,7 +24,7 @@ if TYPE_CHECKING:
             ...
 
 
-_VERBS = ("find", "hold", "who", "wait", "doctor")
+_VERBS = ("find", "hold", "who", "wait", "serve", "doctor")
 _ASKING = ("who", "wait")  # they need no Linux, and 1 is one of their answers
 
 
@@ -69,12 +69,12 @@ def run(args: "Sequence[str]") -> int:
 
 
 def _run_plain(args: "Sequence[str]") -> int:
-    from anyport._answer import answer
+    from anyport._answer import CALLER, answer_or_ask
     from anyport._cli import output
     from anyport._selection import Selection
 
     selection = Selection(from_=args[1]) if args[:1] == ["--from"] else Selection(args or None)
-    output.write(output.written(answer(selection, output.tell)))
+    output.write(output.written(answer_or_ask(selection, output.tell, CALLER)))
     return output.DONE
 
 
@@ -92,6 +92,10 @@ def _command(args: "Sequence[str]") -> "Command":
         from anyport._cli.wait import Command as WaitCommand
 
         return WaitCommand(rest)
+    if verb == "serve":
+        from anyport._cli.serve import Command as ServeCommand
+
+        return ServeCommand(rest)
     if verb == "doctor":
         from anyport._cli.doctor import Command as DoctorCommand
 

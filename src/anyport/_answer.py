@@ -1,22 +1,29 @@
 """The answer: a choice, claimed in the ledger."""
 
+import os
 from errno import EMFILE, ENFILE
 
+from anyport import _portserver
 from anyport._choice import Choice
 from anyport._ledger import keeper
-from anyport._ledger.record import GIVEN, NAME, is_claimed, name_owner
+from anyport._ledger.owner import is_claimed
+from anyport._ledger.record import GIVEN, NAME, name_owner, process_of
 from anyport._ledger.turns import SurveyNeeded, survey
-from anyport.errors import AnyportError, LedgerError, ResourceLimit
+from anyport.errors import AnyportError, ResourceLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anyport._ledger.book import Book
+    from anyport._portserver.client import Served
     from anyport._refusal import Refusal
     from anyport._selection import Selection
 
     Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text
+
+
+OURSELVES, CALLER, NOBODY = "ourselves", "caller", ""  # whose a port is that a portserver gives
 
 
 class Answer:
@@ -24,6 +31,8 @@ class Answer:
 
     `sockets` are those that hold each port, if they were to be held: the caller's to close.
     """
+
+    server = ""  # that gave them: none
 
     def __init__(self, choice: Choice) -> None:
         self.ports = list(choice.chosen)
@@ -56,6 +65,25 @@ def answer(selection: "Selection", tell: "Tell", *, hold: bool = False) -> Answe
         raise ResourceLimit.of(error, "the question can't be answered") from None
 
 
+def answer_or_ask(selection: "Selection", tell: "Tell", owner: str) -> "Answer | Served":
+    """The same, but from the portserver that the environment names, if there is one and it can serve this.
+
+    `owner` is who is to have the ports then: OURSELVES, or the CALLER of the command; with NOBODY no server is asked.
+    PortServerError if the server can't be asked, or gives none.
+    """
+    server = _portserver.address()
+    if not (server and owner and selection.is_plain):
+        return answer(selection, tell)
+    from anyport._caller import caller_pid
+    from anyport._messages import remark_on_served
+    from anyport._portserver.client import Served, ask
+
+    pid = caller_pid() if owner == CALLER else os.getpid()
+    served = Served(ask(server, pid, selection.count), server)
+    remark_on_served(served.ports, tell)
+    return served
+
+
 def _answer(selection: "Selection", tell: "Tell", *, hold: bool) -> Answer:
     choice = Choice(selection, holding=hold)
     try:
@@ -75,18 +103,12 @@ def _choose_and_claim(choice: Choice, tell: "Tell") -> bool:
     def warn(message: str, hint: str) -> None:
         tell("warning", message, hint)
 
-    book: Book | None = keeper.book(choice.namespace, warn)
-    for _ in range(2):
-        if book is None:
-            break
-        try:
-            return _under_lock(choice, book)
-        except LedgerError as error:
-            book = keeper.replacement(choice.namespace, book, error, warn)
-    return choice.make(None)
+    return keeper.with_book(choice.namespace, warn, lambda book: _under_lock(choice, book))
 
 
-def _under_lock(choice: Choice, book: "Book") -> bool:
+def _under_lock(choice: Choice, book: "Book | None") -> bool:
+    if book is None:
+        return choice.make(None)
     try:
         return _choose_under_lock(choice, book)
     except SurveyNeeded:
@@ -101,6 +123,8 @@ def _choose_under_lock(choice: Choice, book: "Book") -> bool:
         if found:
             keep = int(choice.selection.keep * 1_000_000)
             for port, (record, name) in choice.chosen.items():
+                if process_of(record) and is_claimed(record, book.now):
+                    continue  # it was named outright; the process that it was given to keeps it longer than we would
                 owner = name or choice.name_kept(port, record)
                 kind, field = (NAME, name_owner(owner, book.now)) if owner else (GIVEN, book.now)
                 book.claim(port, keep, kind, field, record)

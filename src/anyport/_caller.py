@@ -17,6 +17,17 @@ _HINT = "name the process with --while PID, or a time with --for 10m"
 
 def caller() -> int:
     """A descriptor that is readable when the caller has ended (pidfd_open(2)); AnyportError if that is unseen."""
+    return _caller(_HINT)[1]
+
+
+def caller_pid() -> int:
+    """The caller's pid, for a portserver that is to give it a port."""
+    pid, fd = _caller("`--no-portserver` does without one")
+    os.close(fd)
+    return pid
+
+
+def _caller(hint: str) -> "tuple[int, int]":
     for _ in range(_TRIES):
         pid = _nearest_execed(os.getppid())
         if pid is None:  # a parent ended meanwhile, and we have another one now
@@ -25,10 +36,10 @@ def caller() -> int:
             break
         fd = _open(pid)
         if fd is not None and _nearest_execed(os.getppid()) == pid:  # the number was not used again in between
-            return fd
+            return pid, fd
         if fd is not None:
             os.close(fd)
-    raise AnyportError("the process that called can't be seen: it has ended, or /proc does not show it", hint=_HINT)
+    raise AnyportError("the process that called can't be seen: it has ended, or /proc does not show it", hint=hint)
 
 
 def _nearest_execed(pid: int) -> "int | None":

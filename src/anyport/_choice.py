@@ -6,7 +6,8 @@ from itertools import chain, islice
 
 from anyport._address import TCP, UDP, endpoints
 from anyport._candidates import QUIET, by_newest, in_order_of_name, offer_of, out_of, quiet_at, shuffled, starts_of
-from anyport._ledger.record import NOTHING, claims_in, is_claimed, name_of
+from anyport._ledger.owner import is_claimed, lives
+from anyport._ledger.record import NOTHING, claims_in, name_of
 from anyport._ledger.turns import by_turn, unclaimed_first
 from anyport._linux.sysctl import port_settings
 from anyport._ports import LAST
@@ -219,7 +220,7 @@ class Choice:
             block = range(start, start + count)
             if members.issuperset(block) and not (book and any(is_claimed(book.record(p), self.now) for p in block)):
                 yield start
-        ages = claims_in(book.records(), self.now) if book else {}
+        ages = claims_in(book.records(), self.now, lives) if book else {}
         starts = starts_of(members - ages.keys(), count)
         yield from shuffled(starts) if self._is_random() else reversed(starts)
         yield from by_newest(starts_of(members, count), count, ages) if ages else ()

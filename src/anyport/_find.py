@@ -1,6 +1,7 @@
 """find: an unused port, or several."""
 
-from anyport._answer import answer
+from anyport import _portserver
+from anyport._answer import NOBODY, OURSELVES, answer, answer_or_ask
 from anyport._pool import take
 from anyport._selection import KEEP, Selection
 from anyport.errors import AnyportWarning
@@ -30,6 +31,7 @@ def find(  # noqa: PLR0913 - one signature for all the words of the question
     udp: bool = False,
     keep: "float | str" = KEEP,
     strict: bool = False,
+    portserver: bool = True,
 ) -> int:
     """Find an unused port: a real bind succeeded on every address that was asked for.
 
@@ -54,11 +56,14 @@ def find(  # noqa: PLR0913 - one signature for all the words of the question
         keep: seconds, or a text such as `"10m"`: how long other callers choose another one.  0 does without the ledger.
             At most 24 hours.
         strict: a number with leftovers in TIME_WAIT counts as used even if it was named.
+        portserver: where PORTSERVER_ADDRESS is set, and nothing but how many ports is asked for, ask that server, as
+            portpicker does.  What it gives is this process's until that ends, and is not probed again.
 
     Raises:
         InvalidSelection: the question can't be asked; nothing was tried.
         NoUnusedPort: all that was asked for is used; `refusals` says by whom.
         AddressUnavailable: a host does not resolve, or is no address of this machine.
+        PortServerError: the server that PORTSERVER_ADDRESS names can't be asked, or has none to give.
         ResourceLimit: the process or the system has no descriptor left.
 
     Warns:
@@ -68,12 +73,14 @@ def find(  # noqa: PLR0913 - one signature for all the words of the question
     """
     words = (port, from_, in_, order, name, as_, exclude, host)
     if words == _NONE and keep == KEEP and not (only or ephemeral or here or tcp or udp or strict):
+        if portserver and _portserver.address():
+            return answer_or_ask(_ANYTHING, warn, OURSELVES).ports[0]
         return take(KEEP, _warn_of_ledger) or answer(_ANYTHING, warn).ports[0]
     selection = Selection(
         port, count=1, only=only, ephemeral=ephemeral, from_=from_, in_=in_, order=order, name=name, here=here, as_=as_,
         exclude=exclude, host=host, tcp=tcp, udp=udp, keep=keep, strict=strict,
     )  # fmt: skip
-    return answer(selection, warn).ports[0]
+    return answer_or_ask(selection, warn, OURSELVES if portserver else NOBODY).ports[0]
 
 
 def find_many(  # noqa: PLR0913
@@ -95,6 +102,7 @@ def find_many(  # noqa: PLR0913
     udp: bool = False,
     keep: "float | str" = KEEP,
     strict: bool = False,
+    portserver: bool = True,
 ) -> "list[int]":
     """Find several different unused ports, all or none.
 
@@ -112,7 +120,7 @@ def find_many(  # noqa: PLR0913
         port, count=count, only=only, ephemeral=ephemeral, from_=from_, in_=in_, order=order, name=name, here=here,
         as_=as_, contiguous=contiguous, exclude=exclude, host=host, tcp=tcp, udp=udp, keep=keep, strict=strict,
     )  # fmt: skip
-    return answer(selection, warn).ports
+    return answer_or_ask(selection, warn, OURSELVES if portserver else NOBODY).ports
 
 
 def warn(kind: str, message: str, hint: str) -> None:

@@ -3,7 +3,8 @@
 from errno import EACCES, EADDRINUSE
 
 from anyport._candidates import QUIET, longest_run
-from anyport._ledger.record import given_at, is_claimed
+from anyport._ledger.owner import is_claimed
+from anyport._ledger.record import given_at
 from anyport.errors import NoUnusedPort
 
 TYPE_CHECKING = False
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anyport._choice import Choice
+    from anyport._linux.sysctl import PortSettings
     from anyport._refusal import Refusal
 
     Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text
@@ -70,11 +72,9 @@ def _remark_on_range(choice: "Choice", tell: "Tell") -> None:
     inside = [port for port in choice.chosen if settings.is_ephemeral(port)]
     if not inside or not choice.may_lose_to_kernel:
         return
-    lie, them = ("lies", "it") if len(inside) == 1 else ("lie", "them")
-    text = f"{some(inside)} {lie} in the ephemeral range {settings.low}-{settings.high}"
-    danger = f"the kernel may give {them} to another program before yours binds {them}"
+    text, danger = _lie_in_range(inside, settings), _kernel_may_give(inside)
     if choice.holding:
-        danger = f"for UDP the kernel may give {them} to a program that sets SO_REUSEADDR and binds port 0"
+        danger = f"for UDP the kernel may give {_them(inside)} to a program that sets SO_REUSEADDR and binds port 0"
     preferred = set(selection.preferred)  # of a block the first number
     named = preferred & set(inside) if selection.contiguous else preferred >= set(inside)
     if named or selection.base in ("ephemeral", "from", "in"):
@@ -84,6 +84,31 @@ def _remark_on_range(choice: "Choice", tell: "Tell") -> None:
         tell("warning", f"{text}, which leaves no quiet range: {danger}", hint)
     else:
         tell("warning", f"{text}, for too few ports of the quiet range are unused and allowed: {danger}", "")
+
+
+def remark_on_served(ports: "list[int]", tell: "Tell") -> None:
+    """The same of what a portserver gave, whose pool may lie anywhere."""
+    from anyport._linux.socket import own_netns_cookie
+    from anyport._linux.sysctl import port_settings
+
+    settings = port_settings(own_netns_cookie())
+    if inside := [port for port in ports if settings.is_ephemeral(port)]:
+        danger = f"unless the portserver holds {_them(inside)}, {_kernel_may_give(inside)}"
+        tell("note", f"{_lie_in_range(inside, settings)}: {danger}", "")
+
+
+def _lie_in_range(ports: "list[int]", settings: "PortSettings") -> str:
+    lie = "lies" if len(ports) == 1 else "lie"
+    return f"{some(ports)} {lie} in the ephemeral range {settings.low}-{settings.high}"
+
+
+def _kernel_may_give(ports: "list[int]") -> str:
+    them = _them(ports)
+    return f"the kernel may give {them} to another program before yours binds {them}"
+
+
+def _them(ports: "list[int]") -> str:
+    return "it" if len(ports) == 1 else "them"
 
 
 def no_unused_port(choice: "Choice") -> NoUnusedPort:

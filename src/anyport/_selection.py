@@ -83,6 +83,15 @@ class Selection:
         self.count = self._check_count(count)
         self._check_together()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is asked for but how many: what a portserver can serve, which takes no wishes."""
+        return (
+            self.base == "quiet"
+            and not (self.preferred or self.contiguous or self.strict or self.exclude or self.hosts)
+            and self.keep == KEEP
+        )
+
     def _check_count(self, count: "int | str | None") -> int:
         number = len(self.labels) or 1 if count is None else whole_number(count)
         if number is None or not 1 <= number <= LAST:

@@ -141,6 +141,13 @@ class ProgramNotExecutable(_SystemError, PermissionError):
     """The program to run is a directory, or may not be executed, or is of no format that the system knows."""
 
 
+class PortServerError(_SystemError, ConnectionError):
+    """The portserver that PORTSERVER_ADDRESS names can't be asked, is another user's, or gives no port.
+
+    `find` does not go on without it: whoever relies on a server for different numbers would not notice.
+    """
+
+
 class LedgerError(_SystemError):
     """The ledger can't be used.
 

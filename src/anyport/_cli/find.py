@@ -1,5 +1,6 @@
 """`anyport`, and `anyport find`: its words, and what it does."""
 
+from anyport._answer import CALLER, NOBODY
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output, add_selection, selection_of, shell_variables
 from anyport._version import __version__
@@ -23,6 +24,7 @@ Other verbs, each with a --help of its own:
   anyport run -- COMMAND     run a program on a port that is kept for it
   anyport who 8080           what has the port, or why else it can't be used
   anyport wait 8080          until something listens on it, or nothing has it
+  anyport serve              give ports to other processes that ask for them
   anyport doctor             what this system allows, and what to change
 """
 
@@ -40,6 +42,9 @@ exit status:
   0 done; 1 no unused port, with the reason; 2 wrong usage; 130 interrupted
 
 environment:
+  PORTSERVER_ADDRESS  a portserver (`anyport serve`, or portpicker's), which is
+                  asked first when nothing but how many ports is wanted; the port
+                  is the calling process's then, until that ends
   ANYPORT_LEDGER  the file that remembers which ports were given out, for sharing
                   it between users or containers (default: one for each user, in
                   /run/user/UID, /dev/shm or /tmp)
@@ -49,6 +54,8 @@ environment:
 def _parser() -> Parser:
     parser = Parser("anyport", "anyport [N ...] [option ...]", _DESCRIPTION, _EPILOG)
     add_selection(parser)
+    server = parser.add_argument_group("from a server")
+    server.add_argument("--no-portserver", action="store_true", help="don't ask the one that PORTSERVER_ADDRESS names")
     add_output(parser, json="port, hosts, protocols and refusals as JSON", version=True)
     return parser
 
@@ -62,6 +69,7 @@ class Command:
         self.text = ""
         self.json: bool = words.pop("json")
         shell: bool = words.pop("shell")
+        self.owner = NOBODY if words.pop("no_portserver") else CALLER
         if words.pop("help"):
             self.text = parser.format_help()
         if words.pop("version"):
@@ -72,8 +80,8 @@ class Command:
 
     def run(self) -> int:
         """Do it; the exit status."""
-        from anyport._answer import answer
+        from anyport._answer import answer_or_ask
 
-        found = answer(self.selection, output.tell)
+        found = answer_or_ask(self.selection, output.tell, self.owner)
         output.write(output.written(found, self.selection.labels, self.variables, json=self.json))
         return output.DONE

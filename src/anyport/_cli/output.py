@@ -9,6 +9,7 @@ from anyport.errors import AnyportError, InvalidSelection, NoUnusedPort, TimedOu
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from anyport._answer import Answer
+    from anyport._portserver.client import Served
     from anyport._refusal import Occupant, Refusal
 
 DONE, NOTHING_THERE, USAGE, FAILED = 0, 1, 2, 125
@@ -92,7 +93,7 @@ def write_until_closed(text: str) -> None:
 
 
 def written(
-    answer: "Answer",
+    answer: "Answer | Served",
     labels: "tuple[str, ...]" = (),
     variables: "tuple[str, ...]" = (),
     *,
@@ -107,12 +108,14 @@ def written(
     return "".join(f"{port}\n" for port in answer.ports)
 
 
-def as_facts(answer: "Answer", labels: "tuple[str, ...]") -> "dict[str, object]":
+def as_facts(answer: "Answer | Served", labels: "tuple[str, ...]") -> "dict[str, object]":
     facts: dict[str, object] = {"port": answer.ports[0]} if len(answer.ports) == 1 else {"ports": answer.ports}
     if labels:
         facts["labels"] = dict(zip(labels, answer.ports, strict=True))
     facts["hosts"] = answer.hosts
     facts["protocols"] = answer.protocols
+    if answer.server:
+        facts["portserver"] = answer.server
     if answer.refused:
         facts["refusals"] = [_facts(each) for each in answer.refusals()]
     return facts

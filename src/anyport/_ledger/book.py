@@ -13,11 +13,12 @@ from errno import EMFILE, ENFILE, ENOSPC
 
 from anyport._clock import boot_microseconds, pauses
 from anyport._ledger import place
+from anyport._ledger.owner import is_claimed
 from anyport._ledger.record import (
+    NOTHING,
     SLOT,
     WHOLE,
     deadline_of,
-    is_claimed,
     offset,
     offset_of_turn,
     pack_claim,
@@ -121,6 +122,10 @@ class Book:
         if is_claimed(old, self.now):
             deadline = max(deadline, deadline_of(old))
         self._write(pack_claim(deadline, kind, owner), offset(port))
+
+    def forget(self, port: int) -> None:
+        """End the claim of a port."""
+        self._write(NOTHING, offset(port))
 
     def claim_from_turn(self, records: bytes) -> None:
         """Write the records of the next turns, as `records_from_turn` reads them."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from anyport._clock import boot_microseconds, pauses
 from anyport._ledger import place
 from anyport._ledger.book import boot_word
+from anyport._ledger.owner import lives
 from anyport._ledger.record import SLOT, WHOLE, claims_in, unpack_header
 from anyport.errors import LedgerError
 
@@ -98,7 +99,7 @@ def _read(fd: int, path: str) -> "tuple[str, int]":
     slots = os.pread(fd, WHOLE, 0).ljust(WHOLE, b"\0")
     if unpack_header(slots[:SLOT], boot_word()) is None:
         return STALE, 0
-    return USABLE, len(claims_in(slots, boot_microseconds()))
+    return USABLE, len(claims_in(slots, boot_microseconds(), lives))
 
 
 def _remark(error: OSError, path: str) -> "tuple[str, str]":

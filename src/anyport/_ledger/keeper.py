@@ -10,7 +10,9 @@ from anyport.errors import LedgerError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
+    T = TypeVar("T")
     Warn = Callable[[str, str], None]
 
 _MOST = 16  # ledgers open at a time, in a process that goes from one network namespace to the next
@@ -34,6 +36,19 @@ def book(namespace: int, warn: "Warn") -> Book:
         found = _books[key] = Book(lambda: place.open_ledger(namespace, _once(warn)))
         _replaced.pop(key, None)
     return found
+
+
+def with_book(namespace: int, warn: "Warn", act: "Callable[[Book | None], T]") -> "T":
+    """What `act` makes of the book, or of its replacement if the book fails it; of None if there is neither."""
+    found: Book | None = book(namespace, warn)
+    for _ in range(2):
+        if found is None:
+            break
+        try:
+            return act(found)
+        except LedgerError as error:
+            found = replacement(namespace, found, error, warn)
+    return act(None)
 
 
 def replacement(namespace: int, broken: Book, error: LedgerError, warn: "Warn") -> "Book | None":

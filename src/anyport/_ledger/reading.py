@@ -5,7 +5,17 @@ import os
 from anyport._clock import boot_microseconds
 from anyport._ledger import place
 from anyport._ledger.book import boot_word
-from anyport._ledger.record import SLOT, WHOLE, deadline_of, given_at, is_claimed, record_in, unpack_header
+from anyport._ledger.owner import is_claimed
+from anyport._ledger.record import (
+    SLOT,
+    WHOLE,
+    deadline_of,
+    given_at,
+    process_of,
+    record_in,
+    unpack_header,
+    unpack_process,
+)
 
 
 def slots(namespace: int) -> bytes:
@@ -30,9 +40,16 @@ def slots(namespace: int) -> bytes:
 
 
 def given(content: bytes, port: int) -> "tuple[float, float] | None":
-    """Seconds since a port was given out, and until its claim ends; None if it is not claimed."""
+    """Seconds since a port was given out, and until its claim ends; None if it is not claimed, or by a process."""
     now = boot_microseconds()
     record = record_in(content, port)
-    if not is_claimed(record, now):
+    if process_of(record) or not is_claimed(record, now):
         return None
     return max(0, now - given_at(record)) / 1e6, (deadline_of(record) - now) / 1e6
+
+
+def given_to(content: bytes, port: int) -> int:
+    """The pid of the living process that a portserver gave the port to, or 0."""
+    record = record_in(content, port)
+    owner = process_of(record)
+    return unpack_process(owner)[0] if owner and is_claimed(record, boot_microseconds()) else 0

@@ -4,7 +4,8 @@
 
     deadline << 8 | kind    8 bytes; microseconds on the boot clock; all 0 = never claimed
     owner                   8 bytes; of kind GIVEN: when it was given out, in microseconds;
-                            of kind NAME: when, in seconds (4 bytes), and the name's hash (4 bytes)
+                            of kind NAME: when, in seconds (4 bytes), and the name's hash (4 bytes);
+                            of kind PROCESS: the process that the number was given to, see `pack_process`
 
 Port N has slot N, but those of 10000-29999 stand in the order of their turns, so that the next ones lie side by side
 and are read and written in one call.  There is no port 0; slot 0 is the header:
@@ -22,18 +23,23 @@ import struct
 
 from anyport._candidates import QUIET, quiet_at, turn_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 VERSION = 1
 SLOT = 16
 WHOLE = 65536 * SLOT
 LONGEST = 24 * 3600 * 1_000_000 + 1_000_000  # microseconds: the longest claim, and a second between reading two clocks
 NOTHING = bytes(SLOT)
 
-GIVEN, NAME = 1, 2
+GIVEN, NAME, PROCESS = 1, 2, 3
 
 MAGIC = b"apl"
 _MAGIC_AND_VERSION = MAGIC + bytes([VERSION])
 _header = struct.Struct("<4sIII")
 _record = struct.Struct("<QQ")
+_PROCESS = bytes([PROCESS])
 
 
 def pack_header(boot: int, turn: int) -> bytes:
@@ -82,22 +88,44 @@ def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
     return not (name and word & 0xFF == NAME and owner >> 32 == name)
 
 
-def claims_in(slots: bytes, now: int) -> "dict[int, int]":
-    """When each port with a claim was given out, from the bytes of the whole file."""
+def pack_process(pid: int, started: int, namespace: int) -> int:
+    """The owner field of a claim of kind PROCESS.
+
+    22 bits of the pid (/proc/sys/kernel/pid_max is at most 2**22), 32 of when it started in clock ticks since boot, and
+    10 of what its pid namespace is known by.
+    """
+    return (pid & 0x3FFFFF) << 42 | (started & 0xFFFFFFFF) << 10 | namespace & 0x3FF
+
+
+def unpack_process(owner: int) -> "tuple[int, int, int]":
+    """The pid, when it started and the pid namespace, as far as they were kept."""
+    return owner >> 42, owner >> 10 & 0xFFFFFFFF, owner & 0x3FF
+
+
+def process_of(data: bytes) -> int:
+    """The owner field of a record of kind PROCESS, or 0."""
+    return int.from_bytes(data[8:], "little") if data[:1] == _PROCESS else 0
+
+
+def claims_in(slots: bytes, now: int, lives: "Callable[[int], bool]") -> "dict[int, int]":
+    """When each port with a claim was given out, from the bytes of the whole file.
+
+    `lives` says of the owner field of a claim of kind PROCESS whether that process does; if not, it is no claim.
+    """
     found: dict[int, int] = {}
     for slot, (word, owner) in enumerate(_record.iter_unpack(slots)):
-        if word and slot and now < word >> 8 <= now + LONGEST:
+        if word and slot and now < word >> 8 <= now + LONGEST and (word & 0xFF != PROCESS or lives(owner)):
             port = quiet_at(slot - QUIET.start) if slot in QUIET else slot
             found[port] = owner if word & 0xFF == GIVEN else _when(word & 0xFF, owner, word >> 8)
     return found
 
 
-def claims_by_turn(slots: bytes, now: int) -> "list[tuple[int, int, int]]":
+def claims_by_turn(slots: bytes, now: int, lives: "Callable[[int], bool]") -> "list[tuple[int, int, int]]":
     """(when given, port, deadline) of each claimed number of 10000-29999, in the order of turns."""
     first = offset_of_turn(0)
     found: list[tuple[int, int, int]] = []
     for turn, (word, owner) in enumerate(_record.iter_unpack(slots[first : first + len(QUIET) * SLOT])):
-        if now < word >> 8 <= now + LONGEST:
+        if now < word >> 8 <= now + LONGEST and (word & 0xFF != PROCESS or lives(owner)):
             given = owner if word & 0xFF == GIVEN else _when(word & 0xFF, owner, word >> 8)
             found.append((given, quiet_at(turn), word >> 8))
     return found
@@ -119,5 +147,5 @@ def given_at(data: bytes) -> int:
 
 
 def _when(kind: int, owner: int, deadline: int) -> int:
-    # Of a kind that is not known yet, no more is known than the deadline.
+    # Of kind PROCESS, and of one that is not known yet, no more is known than the deadline, which makes it the newest.
     return (owner & 0xFFFFFFFF) * 1_000_000 if kind == NAME else deadline

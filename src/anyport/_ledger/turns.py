@@ -2,13 +2,13 @@
 
 from anyport._candidates import QUIET, quiet_at, shuffled, turn_of
 from anyport._clock import boot_microseconds
+from anyport._ledger.owner import is_claimed, lives
 from anyport._ledger.record import (
     GIVEN,
     SLOT,
     claims_by_turn,
     deadline_of,
     given_at,
-    is_claimed,
     pack_claim,
     record_in,
 )
@@ -75,7 +75,7 @@ def survey(book: "Book", is_quiet: "IsQuiet") -> "Survey":
 
     It needs no lock: each record is looked at again before its number is given.
     """
-    claims = claims_by_turn(book.readable(), boot_microseconds())
+    claims = claims_by_turn(book.readable(), boot_microseconds(), lives)
     claimed = {port for _, port, _ in claims}
     order = map(quiet_at, range(book.turn, book.turn + _LAP))
     unclaimed = [port for port in order if port not in claimed and is_quiet(port)]

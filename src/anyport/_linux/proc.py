@@ -12,15 +12,19 @@ PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "forked but didn't exec"
 
 
 class Stat:
-    """What proc_pid_stat(5) says of a process: state (a letter), parent, session, whether it has called exec itself."""
+    """What proc_pid_stat(5) says of a process: state (a letter), parent, session, whether it has called exec itself.
 
-    __slots__ = ("has_execed", "parent", "session", "state")
+    And when it started, in clock ticks since the machine booted.
+    """
 
-    def __init__(self, state: str, parent: int, session: int, flags: int) -> None:
+    __slots__ = ("has_execed", "parent", "session", "started", "state")
+
+    def __init__(self, state: str, parent: int, session: int, flags: int, started: int) -> None:
         self.state = state
         self.parent = parent
         self.session = session
         self.has_execed = not flags & PF_FORKNOEXEC
+        self.started = started
 
 
 def stat(pid: int) -> "Stat | None":
@@ -36,7 +40,7 @@ def parse_stat(text: bytes) -> "Stat | None":
     """The name, in the second field, may hold spaces and parentheses; None for what is no such line."""
     words = text[text.rfind(b")") + 1 :].split()
     try:
-        return Stat(words[0].decode("ascii"), int(words[1]), int(words[3]), int(words[6]))
+        return Stat(words[0].decode("ascii"), int(words[1]), int(words[3]), int(words[6]), int(words[19]))
     except (IndexError, ValueError):
         return None
 

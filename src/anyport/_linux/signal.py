@@ -11,6 +11,7 @@ SIG_DFL, SIG_IGN = _signal.SIG_DFL, _signal.SIG_IGN
 SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGKILL = (
     _signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGKILL,
 )  # fmt: skip
+SIGUSR1 = _signal.SIGUSR1
 SIGCHLD, SIGCONT, SIGSTOP = _signal.SIGCHLD, _signal.SIGCONT, _signal.SIGSTOP
 SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP = (
     _signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGSYS, _signal.SIGTRAP,

@@ -2,6 +2,7 @@
 
 import _socket
 import os
+import struct
 
 SO_COOKIE = 57
 SO_BINDTOIFINDEX = 62
@@ -34,6 +35,15 @@ def own_netns_cookie() -> int:
         return netns_cookie(sock)
     finally:
         sock.close()
+
+
+def peer_of(sock: "_socket.socket") -> "tuple[int, int]":
+    """The pid and uid at the other end of a Unix socket (SO_PEERCRED, unix(7)).
+
+    For whoever connected they are those of the process that called listen.
+    """
+    pid, uid, _ = struct.unpack("=iII", sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))
+    return pid, uid
 
 
 def mark(sock: "_socket.socket") -> None:

@@ -1,0 +1,55 @@
+"""An owner that is a process: what stands for it in the ledger, and whether it lives.
+
+Unknown means alive: a claim is given up only on proof that its process is dead.
+"""
+
+import os
+
+from anyport._ledger import record
+from anyport._ledger.record import PROCESS, pack_process, process_of, unpack_process
+
+_ENDED = ("Z", "X", "x")  # states of a process whose end nobody has taken note of yet (proc_pid_stat(5))
+
+
+def owner_of(pid: int) -> "int | None":
+    """The owner field for a process; None if it has ended, or /proc does not show it."""
+    from anyport._linux import proc  # no plain `anyport` needs it
+
+    found = proc.stat(pid)
+    return None if found is None or found.state in _ENDED else pack_process(pid, found.started, _namespace())
+
+
+def lives(owner: int) -> bool:
+    """Whether the process that this field stands for has not ended; True for one of another pid namespace."""
+    from anyport._linux import proc
+
+    pid, started, namespace = unpack_process(owner)
+    if namespace != _namespace() or not namespace:
+        return True
+    found = proc.stat(pid)
+    if found is None:
+        return not _is_gone(pid)
+    return found.started & 0xFFFFFFFF == started and found.state not in _ENDED
+
+
+def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
+    """Whether the record is a claim at `now` whose owner lives, and not one by this name (0: nobody's)."""
+    return record.is_claimed(data, now, name) and (data[0] != PROCESS or lives(process_of(data)))
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's, and /proc is mounted with hidepid
+        return False
+    return False
+
+
+def _namespace() -> int:
+    """Some bits of the number of our pid namespace, never 0; 0 where /proc does not show it."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino % 1023 + 1
+    except OSError:
+        return 0

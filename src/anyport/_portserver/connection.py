@@ -1,0 +1,53 @@
+"""One client of a portserver: what it has sent, and what it was told."""
+
+import socket
+
+from anyport._linux.socket import peer_of
+from anyport._portserver import wire
+
+_AT_ONCE = 65536  # bytes; a client that sends more than its line is read and not listened to
+
+
+class Connection:
+    """A client from accept to close; `until` is when its patience ends, in seconds of the monotonic clock.
+
+    Once it is answered, `port` and `owner` are what it got, and it is only waited for until it closes: its kernel says
+    then whether it read the answer.
+    """
+
+    __slots__ = ("_data", "is_answered", "owner", "peer", "port", "sock", "until")
+
+    def __init__(self, sock: socket.socket, until: float) -> None:
+        sock.setblocking(False)  # noqa: FBT003 - the flag's name is the function's
+        self.sock = sock
+        self.until = until
+        self.peer = peer_of(sock)
+        self.is_answered = False
+        self.port = self.owner = 0
+        self._data = b""
+
+    def hear(self) -> "int | None":
+        """The pid, or None while the line is not whole.
+
+        Raises Garbage for what is no request; EOFError when the client has closed, or half its line is all there will
+        be; ConnectionResetError when it has closed without reading its answer.
+        """
+        try:
+            part = self.sock.recv(_AT_ONCE)
+        except BlockingIOError:
+            return None
+        if not part:
+            raise EOFError
+        if self.is_answered:
+            return None
+        self._data += part
+        return wire.read_request(self._data)
+
+    def answer(self, port: int, owner: int = 0) -> None:
+        """Say the port, or that there is none (0); OSError if the client is gone."""
+        self.is_answered, self.port, self.owner, self._data = True, port, owner, b""
+        self.sock.send(wire.answer(port))
+        self.sock.shutdown(socket.SHUT_WR)  # for clients that read to the end
+
+    def close(self) -> None:
+        self.sock.close()

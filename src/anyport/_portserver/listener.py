@@ -1,0 +1,131 @@
+"""The Unix socket that a portserver listens on: made anew, or handed over by systemd."""
+
+import fcntl
+import os
+import socket
+import stat
+from errno import EADDRINUSE, ECONNREFUSED, ENOENT
+
+from anyport._clock import pauses
+from anyport._portserver import wire
+from anyport._run import activation
+from anyport.errors import AnyportError, InvalidSelection, PortServerError
+
+_BACKLOG = 4096  # the kernel takes at most net.core.somaxconn of it
+_PATIENCE = 5.0  # seconds for the lock of a folder
+_OWNER_ONLY = 0o177  # a umask
+
+
+def inherited() -> "list[socket.socket]":
+    """The sockets that systemd, or whoever else started us, listens on for us (sd_listen_fds(3)); none without any.
+
+    The variables are removed, so that nobody we start believes that they are meant for him.
+    """
+    count, pid = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if not count.isdecimal() or pid != str(os.getpid()):
+        return []
+    return [_checked(fd) for fd in range(activation.FIRST, activation.FIRST + int(count))]
+
+
+def _checked(fd: int) -> socket.socket:
+    try:
+        found = socket.socket(fileno=fd)
+    except OSError as error:
+        raise AnyportError(f"descriptor {fd} of LISTEN_FDS is no socket: {error.strerror}", hint=_UNIT) from None
+    listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if (found.family, found.type, listens) != (socket.AF_UNIX, socket.SOCK_STREAM, 1):
+        raise AnyportError(f"descriptor {fd} of LISTEN_FDS is no Unix stream socket that listens", hint=_UNIT)
+    os.set_inheritable(fd, False)  # noqa: FBT003 - the flag's name is the function's
+    found.setblocking(False)  # noqa: FBT003
+    return found
+
+
+_UNIT = "the unit wants ListenStream= with a path or @name, and Accept=no"
+
+
+def listen(address: str) -> socket.socket:
+    """A socket that listens at this address, with a path for this user only; PortServerError if that can't be had."""
+    path = wire.sun_path(address)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path[:1] == b"\0":
+            sock.bind(path)
+        else:
+            _bind_path(sock, path)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)  # noqa: FBT003
+    except OSError as error:
+        sock.close()
+        raise error if isinstance(error, PortServerError) else _refused(address, error) from None
+    return sock
+
+
+def _refused(address: str, error: OSError) -> PortServerError:
+    what = f"can't listen at {address}: {error.strerror} (errno {error.errno})"
+    if error.errno == EADDRINUSE:
+        hint = "a server listens there already; name another address with --socket"
+        return PortServerError(what, hint=hint, errno=error.errno)
+    hint = "the folder must be there, and yours to write to" if error.errno == ENOENT else "name another address"
+    return PortServerError(what, hint=hint, errno=error.errno)
+
+
+def _bind_path(sock: socket.socket, path: bytes) -> None:
+    """Bind to a path, over what a server that was killed left there.
+
+    Under a lock of the folder: else of two servers that find such a leftover each could remove the other's socket.
+    """
+    folder = os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    before = os.umask(_OWNER_ONLY)
+    try:
+        _lock(folder, path)
+        if _is_left_over(path):
+            os.unlink(path)
+        sock.bind(path)
+    finally:
+        os.umask(before)
+        os.close(folder)
+
+
+def _lock(folder: int, path: bytes) -> None:
+    for _ in pauses(_PATIENCE):
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return
+    name = os.path.dirname(wire.written(path)) or "."
+    raise PortServerError(
+        f"the folder {name} has been locked by another process for {_PATIENCE:g} s",
+        hint=f"`fuser -v {name}` shows who has it open; or name a path in a folder of your own",
+    )
+
+
+def _is_left_over(path: bytes) -> bool:
+    """Whether this is a socket on which nobody listens."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)  # noqa: FBT003 - a full queue is an answer, too
+        return sock.connect_ex(path) == ECONNREFUSED
+
+
+def close(sock: socket.socket, *, remove: bool) -> None:
+    """Listen no longer; `remove` the path that we made, if it still is this socket's."""
+    path = sock.getsockname()
+    sock.close()
+    if not remove or not path or path[:1] in ("\0", b"\0"):
+        return
+    if _is_left_over(os.fsencode(path)):
+        os.unlink(path)
+
+
+def check_alone(sockets: "list[socket.socket]", address: "str | None") -> None:
+    """InvalidSelection if an address is named, and sockets were handed over, too."""
+    if sockets and address is not None:
+        raise InvalidSelection(
+            f"--socket {address} does not go with sockets from systemd (LISTEN_FDS)", hint="leave one of them out"
+        )
