@@ -7,7 +7,8 @@ BIN = $(VENV)/bin
 PROGRAMS = ssh:openssh-client sshd:openssh-server ss:iproute2 git:git unshare:util-linux mount:mount vi:vim-tiny \
 	nginx:nginx redis-server:redis-server pg_createcluster:postgresql node:nodejs socat:socat ncat:ncat \
 	nc.openbsd:netcat-openbsd nc.traditional:netcat-traditional go:golang-go javac:default-jdk-headless \
-	setpriv:util-linux pkill:procps sudo:sudo ping:iputils-ping lsof:lsof
+	setpriv:util-linux pkill:procps sudo:sudo ping:iputils-ping lsof:lsof prlimit:util-linux systemd-socket-activate:systemd \
+	systemd-analyze:systemd
 
 .PHONY: demo test test-all lint unit docs bench programs clean
 .DELETE_ON_ERROR:

@@ -21,12 +21,14 @@ from run_command import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from io import FileIO
     from multiprocessing.synchronize import Barrier
 
 CLIENTS = 64
 SHORT, LONG = int(os.environ.get("PORTSERVER_COUNT", "500")), 100  # requests of each client
 ROUNDS = 3
 FLAT = 100_000  # requests
+ENDS = 300  # of processes
 OURS, THEIRS = "anyport serve", "portpicker's portserver.py"
 ADDRESS = "@bench-portserver"
 POOL = "15000-24999"  # what portpicker's has by default
@@ -202,6 +204,34 @@ def flat() -> tuple[list[Figure], Table]:
     return figures, Table("Requests, one in ten of them bad", ("when", "VmRSS, MiB", "descriptors"), rows)
 
 
+def freed() -> Figure:
+    """How soon after the end of a process its port is nobody's: its record in the ledger is empty."""
+    delays: list[float] = []
+    with running(OURS) as server:
+        ledger = next(path for path in opened(server.pid) if path.endswith("/ledger"))
+        with open(ledger, "rb", buffering=0) as file:
+            for _ in range(ENDS):
+                pid = os.fork()
+                if not pid:
+                    os.kill(os.getpid(), 9 if ask(os.getpid()) else 15)
+                assert os.waitpid(pid, 0)[1] == 9
+                begin = time.monotonic()
+                while given(file):
+                    assert time.monotonic() < begin + 5
+                delays.append((time.monotonic() - begin) * 1000)
+    return Figure("from a process's end until its port is free, 99th percentile", percentile(delays, 99), "ms", 100)
+
+
+def opened(pid: int) -> list[str]:
+    return [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+
+
+def given(file: FileIO) -> bool:
+    """Whether the ledger has any claim of a process: its kind is 3, in the first byte of each record but the header."""
+    file.seek(0)
+    return 3 in file.read()[16::16]
+
+
 BAD = (b"", b"12", b"garbage\n", b"\0" * 4096, b"9" * 100 + b"\n", b"-1\n", b"99999999\n")
 
 
@@ -228,7 +258,7 @@ def measure() -> Report:
     short, short_table = loaded(f"{SHORT} requests each, every one from a process that ends", short_lived)
     long, long_table = loaded(f"{LONG} requests each, from processes that live on", long_lived)
     steady, flat_table = flat()
-    return Report("A portserver under load", [*short, *long, *steady], [short_table, long_table, flat_table])
+    return Report("A portserver under load", [*short, *long, freed(), *steady], [short_table, long_table, flat_table])
 
 
 measure.__doc__ = __doc__

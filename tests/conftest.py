@@ -44,6 +44,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The path of a ledger that only this test and its children use."""
     path = tmp_path / "ledger"
     monkeypatch.setenv(place.VARIABLE, str(path))
+    monkeypatch.delenv("PORTSERVER_ADDRESS", raising=False)
     yield path
     _pool.forget()
     for book in keeper._books.values():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anyport.errors import LedgerError as LedgerError
     from anyport.errors import NotReady as NotReady
     from anyport.errors import NoUnusedPort as NoUnusedPort
+    from anyport.errors import PortServerError as PortServerError
     from anyport.errors import ProgramNotExecutable as ProgramNotExecutable
     from anyport.errors import ProgramNotFound as ProgramNotFound
     from anyport.errors import ResourceLimit as ResourceLimit
@@ -54,6 +55,7 @@ _HOMES = {
     "LedgerError": "errors",
     "NoUnusedPort": "errors",
     "NotReady": "errors",
+    "PortServerError": "errors",
     "ProgramNotExecutable": "errors",
     "ProgramNotFound": "errors",
     "ResourceLimit": "errors",
@@ -72,6 +74,7 @@ __all__ = [
     "NoUnusedPort",
     "NotReady",
     "Occupant",
+    "PortServerError",
     "Process",
     "ProgramNotExecutable",
     "ProgramNotFound",

@@ -4,7 +4,7 @@ from errno import EACCES, EADDRINUSE
 
 from anyport._candidates import QUIET, longest_run
 from anyport._ledger.owner import is_claimed
-from anyport._ledger.record import given_at
+from anyport._ledger.record import given_at, process_of, unpack_process
 from anyport.errors import NoUnusedPort
 
 TYPE_CHECKING = False
@@ -54,16 +54,18 @@ def _reason(choice: "Choice", port: int) -> str:
 
 def _remark_on_age(choice: "Choice", tell: "Tell") -> None:
     """Somebody else was given the number, and may be about to use it."""
-    claimed = {
-        port: (choice.now - given_at(record)) / 1_000_000
-        for port, (record, name) in choice.chosen.items()
-        if is_claimed(record, choice.now, name)
-    }
+    claims = {port: record for port, (record, name) in choice.chosen.items() if is_claimed(record, choice.now, name)}
     named = set(choice.selection.preferred)  # decided by the bind alone, and so is the block that begins with it
-    if claimed and not named & (set(choice.chosen) if choice.selection.contiguous else set(claimed)):
-        ports, age = list(claimed), max(0.0, min(claimed.values()))
-        were = "was" if len(ports) == 1 else "were"
-        tell("note", f"{some(ports)} {were} given out {age:.1f} s ago: all that was asked for is claimed", "")
+    if not claims or named & (set(choice.chosen) if choice.selection.contiguous else set(claims)):
+        return
+    served = {port: unpack_process(owner)[0] for port, record in claims.items() if (owner := process_of(record))}
+    for port, pid in served.items():
+        tell("note", f"{port} is process {pid}'s by a portserver: all that was asked for is claimed", "")
+    ages = {port: (choice.now - given_at(record)) / 1_000_000 for port, record in claims.items() if port not in served}
+    if ages:
+        were = "was" if len(ages) == 1 else "were"
+        age = max(0.0, min(ages.values()))
+        tell("note", f"{some(list(ages))} {were} given out {age:.1f} s ago: all that was asked for is claimed", "")
 
 
 def _remark_on_range(choice: "Choice", tell: "Tell") -> None:

@@ -28,21 +28,23 @@ PATIENCE = 10.0  # seconds for a client to send its line, and for one that was a
 _LAST = 1.0  # seconds for those that are being served when the server is told to stop
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _SIGNALS = (*_STOP, signal.SIGUSR1)
-_SPARE = 64  # descriptors that are left for everything but clients and processes
+_SPARE = 64  # descriptors that are left for everything but clients and what they are given
+_CLIENTS = 2048  # at once, if there are descriptors for them and thrice as many processes
 _AT_ONCE = 256  # clients that are taken in before others are served
 
 
 class Server:
     """Serves on these sockets, which stay open, until it gets SIGTERM or SIGINT; on SIGUSR1 it tells its counts.
 
-    `limit` is how many descriptors it may have: when they are used up, the client that has waited longest is dropped,
-    and processes that have no port yet get none.
+    `limit` is how many descriptors it may have.  When those for clients are used up, the one that has waited longest is
+    dropped; when those for the ends of processes are, nobody gets a port until one ends.
     """
 
     def __init__(self, listeners: "Sequence[socket.socket]", pool: "Pool", log: Log, limit: int) -> None:
         self._pool = pool
         self._log = log
-        self._room = limit - _SPARE
+        self._most_clients = max(1, min((limit - _SPARE) // 4, _CLIENTS))
+        self._most_given = limit - _SPARE - self._most_clients
         self._listeners = {sock.fileno(): sock for sock in listeners}
         self._connections: dict[int, Connection] = {}  # whose patience ends first comes first
         self._ended: set[int] = set()
@@ -117,13 +119,10 @@ class Server:
                 if error.errno in (EMFILE, ENFILE) and not self._drop_oldest():
                     time.sleep(0.01)  # the system as a whole is out of them, and none of those is ours
                 return
-            if self._is_full():
+            if len(self._connections) >= self._most_clients:
                 self._drop_oldest()
             self._connections[sock.fileno()] = Connection(sock, time.monotonic() + PATIENCE)
             self._epoll.register(sock, select.EPOLLIN)
-
-    def _is_full(self) -> bool:
-        return len(self._connections) + len(self._owners) + self._pool.descriptors >= self._room
 
     def _drop_oldest(self) -> bool:
         oldest = next(iter(self._connections.values()), None)
@@ -156,7 +155,7 @@ class Server:
             self._answer(client, port, owner=owner)
 
     def _port_for(self, pid: int, peer: "tuple[int, int]") -> "tuple[int, int]":
-        if self._is_full():
+        if len(self._owners) + self._pool.descriptors >= self._most_given:
             raise Refused("no descriptor is left to watch its end: the limit is RLIMIT_NOFILE (`ulimit -n`)")
         owner = self._owners.check_in(pid, peer)
         port = self._pool.give(owner)

@@ -19,7 +19,8 @@ class Circumstances(NamedTuple):
     `errno` is that of a bind, 0 if it succeeded, None if it was not tried; `refused` says why in words.
     `shows_bound_only` is whether the table has all sockets, `sees_all` whether /proc shows whose they are; `uid` is
     the user who asks.  `reuse` is the errno of a bind with SO_REUSEADDR past what is left over; `given` holds the
-    seconds since anyport gave the number out, and until its claim ends.
+    seconds since anyport gave the number out, and until its claim ends; `given_to` is the pid of the living process
+    that a portserver gave it to, or 0.
     """
 
     errno: int | None = None
@@ -30,6 +31,7 @@ class Circumstances(NamedTuple):
     reuse: int | None = None
     settings: "PortSettings | None" = None
     given: tuple[float, float] | None = None
+    given_to: int = 0
 
 
 # Programs that listen for a container, by the name of their process, and the command that lists containers' ports.
@@ -102,6 +104,8 @@ def _of_number(port: int, protocol: str, occupants: "Sequence[Occupant]", known:
     if known.given:
         ago, left = known.given
         found.append(f"given out by anyport {ago:.0f} s ago; other callers get another one for {left:.0f} s more")
+    if known.given_to:
+        found.append(f"given to process {known.given_to} by a portserver, until that process ends")
     if settings and port in settings.reserved:
         found.append("in net.ipv4.ip_local_reserved_ports: the kernel gives it to nobody by itself")
     elif settings and settings.is_ephemeral(port) and not occupants:
@@ -114,7 +118,7 @@ def _of_number(port: int, protocol: str, occupants: "Sequence[Occupant]", known:
 
 
 def verb_of(process: "Process") -> str:
-    """`hold` or `run` if the process is one of these verbs of anyport, else an empty text."""
+    """`hold`, `run` or `serve` if the process is one of these verbs of anyport, else an empty text."""
     if process.name == "anyport-hold":
         return "hold"
     words = list(process.command)
@@ -124,7 +128,7 @@ def verb_of(process: "Process") -> str:
             del words[: 1 + (words[0] in ("-W", "-X"))]
         if words[:1] == ["-c"] and words[1:2] and "anyport.__main__" in words[1]:  # as the library starts it
             words = ["anyport", *words[3:]]
-    return words[1] if words[1:] and _base(words[0]) == "anyport" and words[1] in ("hold", "run") else ""
+    return words[1] if words[1:] and _base(words[0]) == "anyport" and words[1] in ("hold", "run", "serve") else ""
 
 
 def _base(word: str) -> str:

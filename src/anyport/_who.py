@@ -92,7 +92,7 @@ def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Fin
         if number[1] != free.get(number[0], protocols[0]):
             known = known._replace(settings=None)
         if number[1] != protocols[0]:
-            known = known._replace(given=None)
+            known = known._replace(given=None, given_to=0)
         findings.append(
             Finding(number, verdict(*number, found, known), notes(*number, found, known), bool(known.reuse))
         )
@@ -126,8 +126,10 @@ def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | Non
 
     def circumstances(port: int, errno: "int | None") -> Circumstances:
         refused = why_refused(port, errno) if errno else ""
-        given = reading.given(slots, port)
-        return Circumstances(errno, refused, shows_all, sees_all, uid, settings=settings, given=given)
+        given, given_to = reading.given(slots, port), reading.given_to(slots, port)
+        return Circumstances(
+            errno, refused, shows_all, sees_all, uid, settings=settings, given=given, given_to=given_to
+        )
 
     return circumstances
 

@@ -36,13 +36,21 @@ def test_what_a_process_sent_is_for_the_program() -> None:
     assert not is_for_program(signalfd.Siginfo(signal.SIGCONT, user, 1))
 
 
-@given(st.binary(max_size=15), st.sampled_from("RSDZTtX"), st.integers(0, 1 << 22), st.integers(0, 2**32 - 1))
-def test_a_stat_line_is_read_whatever_the_program_is_called(name: bytes, state: str, parent: int, flags: int) -> None:
+@given(
+    st.binary(max_size=15), st.sampled_from("RSDZTtX"), st.integers(0, 1 << 22), st.integers(0, 2**32 - 1),
+    st.integers(0, 2**63),
+)  # fmt: skip
+def test_a_stat_line_is_read_whatever_the_program_is_called(
+    name: bytes, state: str, parent: int, flags: int, started: int
+) -> None:
     """Names may hold spaces and parentheses."""
-    line = b"%d (%s) %s %d 1 1 0 -1 %d 5 6 7" % (7, name, state.encode(), parent, flags)
+    line = b"%d (%s) %s %d 1 1 0 -1 %d 5 6 7 8 9 10 11 12 20 0 1 0 %d 13 14" % (
+        7, name, state.encode(), parent, flags, started,
+    )  # fmt: skip
     found = proc.parse_stat(line)
     assert found
     assert (found.state, found.parent, found.has_execed) == (state, parent, not flags & 0x40)
+    assert found.started == started
 
 
 @given(st.binary(max_size=60))

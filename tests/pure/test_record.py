@@ -98,3 +98,25 @@ def test_every_port_has_a_slot_of_its_own_and_none_the_header() -> None:
     assert min(offsets) == record.SLOT
     assert max(offsets) + record.SLOT == record.WHOLE == 1 << 20
     assert [record.offset_of_turn(turn) for turn in (0, 1)] == [160_000, 160_016]
+
+
+@given(st.integers(1, 2**22 - 1), st.integers(0, 2**40), st.integers(0, 1023), st.integers(NOW, NOW + record.LONGEST))
+def test_a_process_is_packed_as_far_as_it_is_kept(pid: int, started: int, namespace: int, deadline: int) -> None:
+    """The pid whole, the low bits of when it started; and only a record of that kind has one."""
+    owner = record.pack_process(pid, started, namespace)
+    assert record.unpack_process(owner) == (pid, started & 0xFFFFFFFF, namespace)
+    assert record.process_of(record.pack_claim(deadline, record.PROCESS, owner)) == owner
+    assert not record.process_of(record.pack_claim(deadline, record.GIVEN, owner))
+    assert not record.process_of(record.NOTHING)
+
+
+def test_a_claim_of_a_dead_process_is_none() -> None:
+    """Among all of them, and by turn; the bytes stay as they are."""
+    slots = bytearray(record.WHOLE)
+    for port, owner in (20000, 7), (80, 8):
+        at = record.offset(port)
+        slots[at : at + record.SLOT] = record.pack_claim(NOW + 5, record.PROCESS, owner)
+    found = {alive: record.claims_in(bytes(slots), NOW, lambda owner: owner == alive) for alive in (0, 7, 8)}  # noqa: B023
+    assert {alive: list(ports) for alive, ports in found.items()} == {0: [], 7: [20000], 8: [80]}
+    assert record.claims_by_turn(bytes(slots), NOW, lambda owner: owner == 7) == [(NOW + 5, 20000, NOW + 5)]
+    assert record.claims_by_turn(bytes(slots), NOW, lambda _owner: False) == []

@@ -1,0 +1,224 @@
+"""Whom `anyport serve` gives nothing, and what bad clients can't do to it."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from anyport._clock import pauses
+from serving import another_process, ask, claims, connected, serving, until_claims
+from support import COMMAND, NOBODY, command_as, needs, needs_root, python_as
+
+ASK = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.connect(sys.argv[1].replace("@", chr(0), 1))
+    sock.sendall(sys.argv[2].encode() + b"\\n")
+    print(sock.recv(100))
+"""
+# In a namespace of its own, asks for the process whose number is computed there.
+IN_NAMESPACE = [sys.executable, "-I", "-c", ASK.replace("sys.argv[2].encode()", "str(eval(sys.argv[2])).encode()")]
+
+
+def test_another_user_is_refused(tmp_path: Path) -> None:
+    """By an abstract name, which everybody can connect to, and whichever process is named."""
+    with serving(tmp_path, address="@refuses-others") as server:
+        for pid in "1", str(os.getpid()):
+            done = python_as(NOBODY, ASK, server.address, pid)
+            assert (done.stdout, done.stderr) == ("b'\\n'\n", "")
+        assert f"is uid {NOBODY}'s, and this server is for uid 0" in server.said
+        assert claims() == {}
+
+
+def test_root_is_another_user_too(tmp_path: Path) -> None:
+    """What he is given would be claimed in a ledger that he does not read."""
+    needs_root()
+    tmp_path.chmod(0o777)
+    os.environ["ANYPORT_LEDGER"] = str(tmp_path / "nobodys")  # the fixture puts it back
+    with serving(tmp_path, address="@nobodys", command=command_as(NOBODY)) as server:
+        assert server.ask(os.getpid()) == b"\n"
+        assert f"is uid 0's, and this server is for uid {NOBODY}" in server.said
+
+
+def test_a_process_of_another_user_gets_none(tmp_path: Path) -> None:
+    """Though the one who asks for it may have one."""
+    needs_root()
+    code = "import os; os.setgid(65534); os.setuid(65534); print(flush=True); input()"
+    words = [sys.executable, "-I", "-S", "-c", code]
+    with (
+        serving(tmp_path) as server,
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+    ):
+        assert other.stdout
+        other.stdout.readline()
+        assert server.ask(other.pid) == b"\n"
+        assert f"process {other.pid} is uid {NOBODY}'s, and uid 0 asked for it" in server.said
+        other.kill()
+
+
+def test_the_socket_at_a_path_is_its_users_alone(tmp_path: Path) -> None:
+    """By its mode."""
+    with serving(tmp_path) as server:
+        assert Path(server.address).stat().st_mode & 0o777 == 0o600
+
+
+def test_processes_that_are_not_there_get_none(tmp_path: Path) -> None:
+    """Never were, have ended, have not been waited for, are threads; and init, which never ends."""
+    with serving(tmp_path) as server:
+        with another_process() as gone:
+            pass
+        zombie = subprocess.Popen(["true"])
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        end = threading.Event()
+        thread = threading.Thread(target=end.wait)
+        thread.start()
+        for pid in 0, 1, 4194303, 99999999999, gone.pid, zombie.pid, thread.native_id:
+            assert server.ask(str(pid)) == b"\n", pid
+        end.set()
+        thread.join()
+        zombie.wait()
+        assert claims() == {}
+        assert server.port()
+
+
+def test_a_process_of_another_network_namespace_gets_none(tmp_path: Path) -> None:
+    """A number that is unused here means nothing there."""
+    with serving(tmp_path) as server:
+        words = [needs("unshare"), "--net", *IN_NAMESPACE, server.address, "__import__('os').getpid()"]
+        assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "b'\\n'\n"
+        assert "is in another network namespace, where these ports mean nothing" in server.said
+
+
+def test_in_another_pid_namespace_a_client_gets_a_port_for_itself_only(tmp_path: Path) -> None:
+    """The kernel tells which process it is here; what else it may mean by a number can't be told."""
+    with serving(tmp_path, "--verbose") as server:
+        unshare = [needs("unshare"), "--pid", "--fork", "--mount-proc", *IN_NAMESPACE, server.address]
+        for asked, answered in ("__import__('os').getpid()", True), ("__import__('os').getpid() + 1", False):
+            done = subprocess.run([*unshare, asked], capture_output=True, text=True, check=True)
+            assert (done.stdout != "b'\\n'\n") is answered
+        assert "a client in another pid namespace asked for a process that it calls 2" in server.said
+        until_claims({})
+
+
+GARBAGE = [
+    b"\n", b"garbage\n", b"-1\n", b"+1\n", b"1 2\n", b"1.5\n", b"0x10\n", "١\n".encode(), b"\0\n", b"9" * 30 + b"\n",
+    b"12", b"1" * 21, b"\xff" * 4096,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", GARBAGE)
+def test_garbage_and_half_lines_get_no_port(tmp_path: Path, words: bytes) -> None:
+    """An empty line, or nothing; and the next one is served."""
+    with serving(tmp_path) as server:
+        with connected(server.address) as client:
+            client.sendall(words)
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(100) in (b"\n", b"")
+        assert server.port()
+        assert "refused: " in server.said
+
+
+def test_what_comes_before_and_behind_the_number_does_not_matter(tmp_path: Path) -> None:
+    """Spaces, a carriage return, more lines: as portpicker's own server takes it."""
+    with serving(tmp_path) as server:
+        me = os.getpid()
+        answers = {server.ask(words.encode()) for words in (f" {me}\n", f"{me}\r\n", f"{me} \n1\n2\n")}
+        assert len(answers) == 3
+        assert b"\n" not in answers
+
+
+def test_a_line_of_a_mebibyte_is_refused_and_not_kept(tmp_path: Path) -> None:
+    """The client is told so, or cut off."""
+    with serving(tmp_path) as server:
+        with connected(server.address) as client:
+            try:
+                client.sendall(b"1" * (1 << 20) + b"\n")
+                assert client.recv(100) == b"\n"
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+        assert server.port()
+
+
+def test_a_thousand_idle_connections_keep_nobody_waiting(tmp_path: Path) -> None:
+    """More than a usual limit of descriptors; and when they are gone nothing is left of them."""
+    with serving(tmp_path) as server:
+        server.port()
+        folder = f"/proc/{server.process.pid}/fd"
+        before = len(os.listdir(folder))
+        idle = [connected(server.address) for _ in range(1000)]
+        ports = [server.port() for _ in range(20)]
+        assert len(set(ports)) == 20
+        for each in idle:
+            each.close()
+        assert any(len(os.listdir(folder)) <= before for _ in pauses(20))
+
+
+def test_a_client_that_says_nothing_is_dropped(tmp_path: Path) -> None:
+    """After its patience, here a tenth of a second: its descriptor is another's then."""
+    code = "import sys\nfrom anyport import _serve\n_serve.PATIENCE = 0.1\nfrom anyport.__main__ import run\n"
+    command = [sys.executable, "-c", f"{code}sys.exit(run(sys.argv[1:]))"]
+    with serving(tmp_path, command=command) as server, connected(server.address) as client:
+        assert client.recv(100) == b""
+        assert "refused: no request within 0.1 s" in server.said
+
+
+def test_when_descriptors_run_out_the_oldest_client_goes(tmp_path: Path) -> None:
+    """The limit is 100 here, of which 64 are for other things: whoever is new is served."""
+    limited = ["prlimit", "--nofile=100:100", COMMAND]
+    with serving(tmp_path, command=limited) as server:
+        idle = [connected(server.address) for _ in range(60)]
+        assert server.port()
+        server.until_said("refused: too many clients at once")
+        assert idle[0].recv(1) == b""
+        for each in idle:
+            each.close()
+
+
+def test_when_descriptors_run_out_a_process_too_many_gets_no_port(tmp_path: Path) -> None:
+    """Its end could not be seen, and nobody would ever have its port again."""
+    limited = ["prlimit", "--nofile=100:100", COMMAND]
+    with serving(tmp_path, command=limited) as server:
+        processes = [subprocess.Popen(["cat"], stdin=subprocess.PIPE) for _ in range(40)]
+        answers = [server.ask(each.pid) for each in processes]
+        assert answers[0] != b"\n"
+        assert answers[-1] == b"\n"
+        assert "no descriptor is left to watch its end: the limit is RLIMIT_NOFILE" in server.said
+        for each in processes:
+            each.communicate()
+        until_claims({})
+        assert server.port()
+
+
+def test_a_client_that_is_gone_before_its_answer_keeps_no_port(tmp_path: Path) -> None:
+    """Though the process that it asked for lives on: nobody would know the number."""
+    with serving(tmp_path, pool="20100") as server:
+        for _ in range(20):
+            with connected(server.address) as client:
+                client.sendall(b"%d\n" % os.getpid())
+        until_claims({})
+        assert server.port() == 20100
+
+
+def test_a_client_that_is_killed_between_request_and_answer_keeps_no_port(tmp_path: Path) -> None:
+    """The server is stopped meanwhile, so that it finds the request of a dead process."""
+    with serving(tmp_path, pool="20100") as server:
+        os.kill(server.process.pid, 19)
+        words = [sys.executable, "-c", ASK.replace("sys.argv[2]", "str(__import__('os').getpid())"), server.address]
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL) as client:
+            assert any(Path(f"/proc/{client.pid}/wchan").read_text() == "unix_stream_read_generic" for _ in pauses(20))
+            client.kill()
+        os.kill(server.process.pid, 18)
+        until_claims({})
+        assert server.port() == 20100
+
+
+def test_refusals_are_no_flood(tmp_path: Path) -> None:
+    """Ten a second, and then how many more there were."""
+    with serving(tmp_path) as server:
+        for _ in range(300):
+            ask(server.address, b"garbage\n")
+        assert 10 <= server.said.count("no request of the protocol") <= 100
