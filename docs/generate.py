@@ -18,7 +18,7 @@ import anyport
 REFERENCE = Path(__file__).parent / "reference.md"
 _SECTION = re.compile(r"(Args|Returns|Raises|Warns):")
 _KINDS = ("Functions", "Objects", "Records", "Errors and warnings", "Values")
-_VERBS = ("find", "hold", "run", "who", "wait", "doctor")
+_VERBS = ("find", "hold", "run", "who", "wait", "serve", "doctor")
 
 
 def cli_help(verb: str) -> str:

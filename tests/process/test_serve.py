@@ -207,7 +207,9 @@ def test_it_tells_its_counts_on_demand(tmp_path: Path) -> None:
         server.port()
         server.ask(b"garbage\n")
         server.process.send_signal(signal.SIGUSR1)
-        server.until_said("1 ports given, 0 free again, 1 requests refused; given now: 1, to 1 process; free: 99")
+        server.until_said(
+            "ports given: 1, free again: 0, requests refused: 1; now given: 1, to so many processes: 1, free: 99"
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

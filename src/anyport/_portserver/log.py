@@ -53,5 +53,5 @@ class Log:
 
     def counts(self, owners: int, given: int, free: int) -> None:
         """On demand: since the start, and now."""
-        total = f"{self._gave} ports given, {self._took_back} free again, {self._refused} requests refused"
-        self._tell("note", f"{total}; given now: {given}, to {owners} process{'es' * (owners != 1)}; free: {free}", "")
+        total = f"ports given: {self._gave}, free again: {self._took_back}, requests refused: {self._refused}"
+        self._tell("note", f"{total}; now given: {given}, to so many processes: {owners}, free: {free}", "")
