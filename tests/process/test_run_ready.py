@@ -195,7 +195,7 @@ def test_detach_fails_when_the_program_does(command: str, status: int, message: 
     done = run("--detach", "--ready-timeout", "500ms", "--", "sh", "-c", command)
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.startswith(f"anyport: {message}")
-    assert runners() == []
+    assert any(not runners() for _ in pauses(10))
 
 
 def test_detach_whose_port_can_not_be_told_stops_the_program(server: list[str]) -> None:
