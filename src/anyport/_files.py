@@ -1,24 +1,36 @@
 """Files that others read: the port file and the shell file, written so that nobody sees half of one."""
 
 import os
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 
 from anyport.errors import AnyportError
 
 _PERMISSIONS = 0o777
+_ELSEWHERE = "name a place of your own"
 
 
 def check_place(path: str, what: str) -> None:
     """Raise AnyportError unless a file with this path can be made, or replaced; `what` is its name in messages."""
-    folder = os.path.dirname(path) or "."
     if not path or (os.path.exists(path) and not os.path.isfile(path)):
         raise AnyportError(f"{what} {path!r} is no regular file, and is not replaced", hint="name a file")
-    if not os.path.isdir(folder):
-        raise AnyportError(f"{what} {path} can't be written: there is no directory {folder}", hint=f"mkdir -p {folder}")
+    why, hint = _why_no_file_in(os.path.dirname(path) or ".")
+    if why:
+        raise AnyportError(f"{what} {path} can't be written: {why}", hint=hint)
+
+
+def _why_no_file_in(folder: str) -> "tuple[str, str]":
+    """Why no file may be made there, and what to do about it; or two empty texts."""
+    try:
+        is_folder = S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except OSError as error:
+        return f"{folder}: {error.strerror} (errno {error.errno})", _ELSEWHERE
+    if not is_folder:
+        return f"there is no directory {folder}", f"mkdir -p {folder}"
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise AnyportError(
-            f"{what} {path} can't be written: no files may be made in {folder}", hint="name a place of your own"
-        )
+        return f"no files may be made in {folder}", _ELSEWHERE
+    return "", ""
 
 
 def write_whole(path: str, content: str, what: str, hint: str) -> None:

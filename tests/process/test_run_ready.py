@@ -309,6 +309,14 @@ def test_a_label_that_nobody_may_see_is_a_warning() -> None:
     assert run("--as", "web", "--", "sh", "-c", ": $WEB_PORT").stderr == ""
 
 
+def test_a_label_that_is_part_of_a_name_need_not_be_seen() -> None:
+    """`--here --as api` is one port, and PORT says which; with two labels PORT is the first one's."""
+    done = run("--here", "--as", "api", "--", "sh", "-c", "echo $PORT")
+    assert done.stdout.strip().isdecimal()
+    assert done.stderr == ""
+    assert "no argument has {db}" in run("--here", "--as", "web", "--as", "db", "--", "echo", "{web}").stderr
+
+
 def test_a_port_that_can_not_be_named_is_a_warning() -> None:
     """But in a row: there the program counts on from the first."""
     assert "can be told the first of 2 ports only\nhint: give each a label" in run("-n", "2", "--", "true").stderr

@@ -65,7 +65,12 @@ class Plan:
         self.file = find_program(template.command[0], path)
 
     def unseen(self) -> "list[str]":
-        """The labels of which the program may never learn the port."""
+        """The labels of which the program may never learn the port.
+
+        Not that of an only port by name: there it is a part of the name (`--here --as api`), and PORT is the port.
+        """
+        if self.selection.base == "name" and self.selection.count == 1:
+            return []
         mapped = {self.selection.labels[index] for index in self.own.values() if self.selection.labels}
         return [label for label in self.template.unseen() if label not in mapped]
 
