@@ -14,7 +14,7 @@ from typing import Any
 import race_plot
 from common import HERE, RIVALS, Figure, Report, Table, as_markdown, enter, grid
 
-BENCHES = ("in_process", "command", "run_command", "supervision", "walk", "who", "portserver", "race")
+BENCHES = ("in_process", "command", "run_command", "supervision", "walk", "names", "who", "portserver", "race")
 HEAD = """\
 # Results
 

@@ -137,7 +137,7 @@ def _is_as_expected(choice: Choice) -> bool:
     """Whether there is nothing to tell: the usual case, which does without the words for all others."""
     selection, settings = choice.selection, choice.settings
     return (
-        choice.chosen.keys() >= choice.expected.keys()
+        not choice.moved
         and not any(choice.tried.get(port) or port in selection.exclude for port in selection.preferred)
         and not (selection.contiguous and selection.preferred and selection.preferred[0] not in choice.chosen)
         and not (choice.may_lose_to_kernel and any(map(settings.is_ephemeral, choice.chosen)))

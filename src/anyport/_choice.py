@@ -36,10 +36,10 @@ class Choice:
     """A selection on its way to an answer.
 
     `chosen` maps each port to its old record and the name it is claimed for (or 0), `tried` each number that was probed
-    to None, or to the endpoint and errno of the refusal (`met` counts those), `expected` the own number of each name to
-    the name.  `now` is the ledger's time, `bound` what the kernel's table was seen to hold, `exhausted` says that the
-    kernel had no number left to give, and `seen` is a survey of the ledger, where one was needed.  With `holding` the
-    probe keeps what it binds.
+    to None, or to the endpoint and errno of the refusal (`met` counts those), `moved` each label (or "") for which a
+    name was not given its own number to that number.  `now` is the ledger's time, `bound` what the kernel's table was
+    seen to hold, `exhausted` says that the kernel had no number left to give, and `seen` is a survey of the ledger,
+    where one was needed.  With `holding` the probe keeps what it binds.
     """
 
     def __init__(self, selection: "Selection", *, holding: bool = False) -> None:
@@ -50,7 +50,7 @@ class Choice:
         self.met = 0
         self.bound: set[int] = set()
         self.exhausted = False
-        self.expected: dict[int, str] = {}
+        self.moved: dict[str, int] = {}
         self.now = 0
         self.seen: Survey | None = None
         self.probe = Probe(endpoints(selection.hosts, selection.kinds), holding=holding)
@@ -70,6 +70,7 @@ class Choice:
         self._let_go(list(self.probe.held))
         self.chosen.clear()
         self.tried.clear()
+        self.moved.clear()
         self.now = book.now if book else 0
         selection, count = self.selection, self.selection.count
         if selection.contiguous:
@@ -195,11 +196,13 @@ class Choice:
             first = next(order, None)
             if first is None:
                 return
-            self.expected[first] = f"{name!r} {label!r}" if label else repr(name)
             owner = int.from_bytes(known_by[16:], "little")
             offered = _steered(book, chain((first,), () if selection.only else order), owner)
-            most = len(self.chosen) + 1 if selection.labels else selection.count
+            before = len(self.chosen)
+            most = before + 1 if selection.labels else selection.count
             self._add(offered, most, name=owner, leftovers=not selection.strict)
+            if first not in list(self.chosen)[before:]:
+                self.moved[label] = first
 
     def _choose_block(self, book: "Book | None") -> None:
         """Consecutive numbers: an unused and unclaimed block, else the one in which nothing was given out lately."""

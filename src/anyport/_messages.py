@@ -22,12 +22,12 @@ def remark(choice: "Choice", tell: "Tell") -> None:
     """Tell what is not as expected: other numbers than those named, given out before, or in the ephemeral range."""
     gave = f"gave {some(list(choice.chosen))}"
     for reason, ports in _passed_over(choice).items():
-        hint = f"`anyport who {ports[0]}` says by whom" if reason == "in use" else ""
-        tell("note", f"{some(ports)} {'is' if len(ports) == 1 else 'are'} {reason}; {gave}", hint)
-    for port, name in choice.expected.items():
-        if port not in choice.chosen and not choice.chosen.keys() & set(choice.selection.preferred):
-            reason = _reason(choice, port) if port in choice.refused else "claimed by another caller"
-            tell("note", f"{port}, the number of {name}, is {reason}; {gave}", "")
+        are = "is" if len(ports) == 1 else "are"
+        tell("note", f"{some(ports)} {are} {reason}; {gave}", _who_says(ports[0], reason))
+    if not choice.chosen.keys() & set(choice.selection.preferred):
+        for label, own in choice.moved.items():
+            reason = _why_moved(choice, own)
+            tell("note", f"{own}, the number of {_named(choice, label)}, is {reason}; {gave}", _who_says(own, reason))
     _remark_on_age(choice, tell)
     _remark_on_range(choice, tell)
 
@@ -50,6 +50,21 @@ def _passed_over(choice: "Choice") -> "dict[str, list[int]]":
 def _reason(choice: "Choice", port: int) -> str:
     errno = choice.refused[port][1]
     return "in use" if errno == EADDRINUSE else "not permitted" if errno == EACCES else "not to be bound"
+
+
+def _named(choice: "Choice", label: str) -> str:
+    name = choice.name[1]
+    return f"{name!r} {label!r}" if label else repr(name)
+
+
+def _why_moved(choice: "Choice", port: int) -> str:
+    if port in choice.chosen:
+        return "that of another label, too"
+    return _reason(choice, port) if port in choice.refused else "claimed by another caller"
+
+
+def _who_says(port: int, reason: str) -> str:
+    return f"`anyport who {port}` says by whom" if reason == "in use" else ""
 
 
 def _remark_on_age(choice: "Choice", tell: "Tell") -> None:
@@ -133,7 +148,7 @@ def _asked_for(choice: "Choice") -> str:
     selection, settings = choice.selection, choice.settings
     ephemeral = f"the ephemeral range {settings.low}-{settings.high}"
     if selection.base == "name":
-        return f"for {', '.join(choice.expected.values()) or repr(selection.name)}"
+        return f"for {', '.join(_named(choice, label) for label in selection.labels or ('',))}"
     if selection.ports:
         return f"among {selection.ports}"
     if selection.start:

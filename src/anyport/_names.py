@@ -8,19 +8,31 @@ from anyport.errors import AnyportError
 def work_tree(folder: "str | None" = None) -> str:
     """The top folder of the git work tree around a folder (default: the current one), else the folder itself.
 
-    A work tree is where `.git` is: a folder, or a file in a linked work tree or submodule (gitrepository-layout(5)).
+    That is what `git rev-parse --show-toplevel` prints, but for two things.  Where git fails there is an answer too: in
+    a bare repository, in another user's, in a linked work tree whose repository is out of sight (in a container, say).
+    And only folders count, no variable and no `core.worktree`: git sets GIT_DIR for its hooks, and takes the current
+    folder for the top then.
     """
     try:
         here = os.path.realpath(os.getcwd() if folder is None else folder)
     except OSError as error:
         raise AnyportError(f"there is no current folder: {error.strerror}", hint="cd to one that exists") from None
     top = here
-    while not os.path.lexists(os.path.join(top, ".git")):
+    while not _has_repository(top):
         parent = os.path.dirname(top)
         if parent == top:
             return here
         top = parent
     return top
+
+
+def _has_repository(folder: str) -> bool:
+    """Whether `.git` is there: a file in a linked work tree or submodule, else a folder, which git knows by its HEAD.
+
+    An empty folder of that name is not one: some sandboxes leave them behind (gitrepository-layout(5)).
+    """
+    git = os.path.join(folder, ".git")
+    return os.path.isfile(git) or os.path.lexists(os.path.join(git, "HEAD"))
 
 
 def digest(kind: str, name: str, label: str, uid: int) -> bytes:

@@ -164,11 +164,19 @@ def _check_order(order: "str | None", ports: "PortSet | None") -> str:
 
 
 def _check_name(name: str) -> str:
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name or "\0" in name or not _has_bytes(name):
         raise InvalidSelection(
             f"{name!r} is no name: that is a text of at least one character, and none of them NUL", hint="--name web"
         )
     return name
+
+
+def _has_bytes(text: str) -> bool:
+    """Whether the text can be written down: half of a pair of surrogates, which Python allows, can't."""
+    try:
+        return bool(text.encode("utf-8", "surrogateescape"))  # which bytes of a command line become
+    except UnicodeEncodeError:
+        return False
 
 
 def variable(label: str) -> str:

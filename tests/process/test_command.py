@@ -20,7 +20,6 @@ from support import (
     anyport_as,
     bound,
     listening,
-    needs,
     numbers,
     private_network,
     python,
@@ -346,54 +345,6 @@ def test_json_answers() -> None:
     assert (refusal["port"], refusal["protocol"], refusal["errno"]) == (2222, "tcp", 98)
     assert (occupant["state"], occupant["address"], occupant["uid"]) == ("LISTEN", "127.0.0.1", 0)
     assert [process["pid"] for process in occupant["processes"]] == [os.getpid()]
-
-
-def test_shell_lines_can_be_evaluated() -> None:
-    """One variable a label, PORT without."""
-    script = f'set -eu; eval "$({COMMAND} --as web --as data-base --shell)"; echo "$WEB_PORT $DATA_BASE_PORT"'
-    done = subprocess.run([needs("sh"), "-c", script], capture_output=True, text=True, check=True)
-    assert len(set(numbers(done.stdout))) == 2
-    assert anyport("--shell", "8080").stdout == "PORT=8080\n"
-
-
-def test_here_is_the_work_tree(tmp_path: Path) -> None:
-    """Its top folder's number from everywhere in it; another tree, a linked one and a label have another."""
-    git = needs("git")
-    one, two, linked, bare = (tmp_path / name for name in ("one", "two", "linked", "bare"))
-    for tree in (one, two):
-        subprocess.run([git, "init", "-q", tree], check=True)
-    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    subprocess.run([git, *identity, "commit", "-q", "--allow-empty", "-m", "x"], cwd=one, check=True)
-    subprocess.run([git, "worktree", "add", "-q", linked], cwd=one, check=True)
-    (one / "below" / "deep").mkdir(parents=True)
-    (bare / "below").mkdir(parents=True)
-
-    def here(folder: Path, *options: str) -> str:
-        return anyport("--here", *options, cwd=folder).stdout
-
-    assert here(one) == here(one / "below" / "deep") != ""
-    assert len({here(one), here(two), here(linked), here(one, "--as", "api"), here(bare), here(bare / "below")}) == 6
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    lost = subprocess.run(
-        f"rmdir {gone}; {COMMAND} --here", shell=True, cwd=gone, capture_output=True, text=True, check=False
-    )
-    assert lost.returncode == 1
-    assert "no current folder" in lost.stderr
-
-
-def test_a_names_number_that_a_stranger_has_moves() -> None:
-    """To the next in its order, and back when it is unused again; --only insists."""
-    with private_network():
-        web = int(anyport("--name", "web").stdout)
-        with listening("127.0.0.1", web):
-            moved = anyport("--name", "web")
-            assert f"{web}, the number of 'web', is in use; gave {moved.stdout.strip()}" in moved.stderr
-            assert anyport("--name", "web").stdout == moved.stdout
-            insisted = anyport("--name", "web", "--only")
-            assert (insisted.returncode, insisted.stdout) == (1, "")
-            assert f"{web}/tcp is in use" in insisted.stderr
-        assert int(anyport("--name", "web").stdout) == web
 
 
 def test_exclude_and_preferences() -> None:

@@ -126,31 +126,6 @@ def test_forked_children_share_the_ledger_of_their_process(monkeypatch: pytest.M
     assert len(ports) == len(set(ports)) == 740
 
 
-def test_a_name_gives_the_same_number_again() -> None:
-    """Its own claim does not keep it out; another name, and a label, have another number."""
-    web = command("--name", "web").stdout
-    others = [command("--name", "db").stdout, command("--name", "web", "--as", "api").stdout]
-    assert command("--name", "web").stdout == web
-    assert len({web, *others}) == 3
-
-
-def test_a_named_number_that_was_given_to_somebody_else_moves() -> None:
-    """The claim of a caller who named no name counts, and stderr says so; naming the number does not take it away."""
-    web = int(command("--name", "web").stdout)
-    assert int(command(str(web)).stdout) == web
-    assert int(command("--name", "web").stdout) == web
-    assert int(command("--in", str(web)).stdout) == web
-    moved = command("--name", "web")
-    assert int(moved.stdout) != web
-    assert f"{web}, the number of 'web', is claimed by another caller" in moved.stderr
-    assert int(command("--name", "web", "--only").stdout) == web
-
-
-def test_a_thousand_names_have_a_thousand_numbers() -> None:
-    """Where two hash alike, the second moves on."""
-    assert len({anyport.find(name=str(number)) for number in range(1_000)}) == 1_000
-
-
 def test_a_number_that_was_named_is_decided_by_the_bind_alone() -> None:
     """`anyport 3000` twice is 3000 twice."""
     assert [int(command("3000").stdout) for _ in range(2)] == [3000, 3000]

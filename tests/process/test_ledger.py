@@ -15,8 +15,8 @@ import pytest
 
 import anyport
 from anyport._candidates import QUIET
-from anyport._clock import pauses
-from anyport._ledger import record
+from anyport._clock import boot_microseconds, pauses
+from anyport._ledger import book, record
 from anyport._ledger.book import boot_word
 from support import (
     COMMAND,
@@ -255,6 +255,37 @@ def test_a_lock_that_is_never_released_costs_five_seconds_once(ledger: Path) -> 
         anyport.find_many(2)
         assert 5 <= middle - begin < 15
         assert time.monotonic() - middle < 1.5
+
+
+_WRITES_AND_KEEPS_IT = """
+import fcntl, os, sys
+from anyport._clock import pauses
+with open(sys.argv[1], "r+b") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    for _ in pauses(1.5, first=0.03, longest=0.03):
+        os.pwrite(file.fileno(), os.pread(file.fileno(), 1, 0), 0)
+"""
+
+
+def test_a_lock_that_others_have_in_turn_is_waited_for(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than one that nobody seems to use: no warning, which would be an error here."""
+    command()
+    monkeypatch.setattr(book, "_WAIT", 0.5)
+    line = [sys.executable, "-c", _WRITES_AND_KEEPS_IT, str(ledger)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as others:
+        assert others.stdout
+        assert others.stdout.readline() == "locked\n"
+        begin = time.monotonic()
+        given = anyport.find()
+        assert time.monotonic() - begin > 0.6
+        assert record.is_claimed(record.record_in(ledger.read_bytes(), given), boot_microseconds())
+        monkeypatch.setattr(book, "_QUEUE", 0.1)
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as others:
+        assert others.stdout
+        assert others.stdout.readline() == "locked\n"
+        with pytest.warns(anyport.AnyportWarning, match="has been locked by others, in turn, for 0.1 s"):
+            anyport.find_many(2)
 
 
 def test_those_who_lost_the_lock_do_not_all_give_the_same(ledger: Path) -> None:

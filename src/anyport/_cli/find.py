@@ -2,7 +2,7 @@
 
 from anyport._answer import CALLER, NOBODY
 from anyport._cli import output
-from anyport._cli.parser import Parser, add_output, add_selection, selection_of, shell_variables
+from anyport._cli.parser import Parser, add_output, add_selection, selection_of
 from anyport._version import __version__
 
 TYPE_CHECKING = False
@@ -61,14 +61,14 @@ def _parser() -> Parser:
 
 
 class Command:
-    """A command line that was understood: what to choose, and how to write it (`variables` for --shell)."""
+    """A command line that was understood: what to choose, and how to write it."""
 
     def __init__(self, args: "Sequence[str]") -> None:
         parser = _parser()
         words, numbers = parser.read(args)
         self.text = ""
         self.json: bool = words.pop("json")
-        shell: bool = words.pop("shell")
+        shell, file = words.pop("shell"), words.pop("shell_file")
         self.owner = NOBODY if words.pop("no_portserver") else CALLER
         if words.pop("help"):
             self.text = parser.format_help()
@@ -76,12 +76,14 @@ class Command:
             self.text = f"anyport {__version__}\n"
         if not self.text:
             self.selection = selection_of(words, numbers)
-            self.variables = shell_variables(self.selection, shell=shell, json=self.json)
+            self.lines = output.ShellLines(self.selection, shell=shell, file=file, json=self.json)
 
     def run(self) -> int:
         """Do it; the exit status."""
         from anyport._answer import answer_or_ask
 
+        self.lines.check()
         found = answer_or_ask(self.selection, output.tell, self.owner)
-        output.write(output.written(found, self.selection.labels, self.variables, json=self.json))
+        self.lines.write_file(found.ports)
+        output.write(output.written(found, self.selection.labels, self.lines.printed, json=self.json))
         return output.DONE

@@ -2,7 +2,7 @@
 
 from anyport import _caller
 from anyport._cli import output
-from anyport._cli.parser import Parser, add_output, add_selection, selection_of, shell_variables
+from anyport._cli.parser import Parser, add_output, add_selection, selection_of
 from anyport._clock import parse_duration
 from anyport._ports import check_port
 from anyport.errors import InvalidSelection
@@ -53,7 +53,7 @@ class Command:
         words, numbers = parser.read(args)
         self.text = parser.format_help() if words.pop("help") else ""
         self.json: bool = words.pop("json")
-        shell: bool = words.pop("shell")
+        shell, file = words.pop("shell"), words.pop("shell_file")
         pid, time, release = (words.pop(name) for name in ("while_", "for_", "release"))
         self.release = 0 if release is None else check_port(release)
         if self.release and list(args) not in (["--release", release], [f"--release={release}"]):
@@ -61,7 +61,7 @@ class Command:
         self.seconds = None if time is None else _check_time(time)
         self.pid = None if pid is None else _caller.check_pid(pid)
         self.selection = selection_of(words, numbers)
-        self.variables = shell_variables(self.selection, shell=shell, json=self.json)
+        self.lines = output.ShellLines(self.selection, shell=shell, file=file, json=self.json)
 
     def run(self) -> int:
         """Do it; the exit status."""
@@ -71,11 +71,14 @@ class Command:
         from anyport import _holder, _streams
         from anyport._answer import answer
 
+        self.lines.check()
         _streams.fill()
         ends = self._ends()
         found = answer(self.selection, output.tell, hold=True)
         pid, confirm = _holder.start([sock for port in found.ports for sock in found.sockets[port]], ends, self.seconds)
-        output.write(output.written(found, self.selection.labels, self.variables, json=self.json, holder=pid))
+        self.lines.write_file(found.ports)
+        written = output.written(found, self.selection.labels, self.lines.printed, json=self.json, holder=pid)
+        output.write(written)
         confirm()
         return output.DONE
 

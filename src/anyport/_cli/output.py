@@ -8,12 +8,16 @@ from anyport.errors import AnyportError, InvalidSelection, NoUnusedPort, TimedOu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anyport._answer import Answer
     from anyport._portserver.client import Served
     from anyport._refusal import Occupant, Refusal
+    from anyport._selection import Selection
 
 DONE, NOTHING_THERE, USAGE, FAILED = 0, 1, 2, 125
 _MOST = 12  # refusals that a message lists
+_SHELL_FILE = "the shell file"  # in messages
 
 
 class OutputError(AnyportError, OSError):
@@ -103,9 +107,51 @@ def written(
     """The answer as JSON (`more` goes there only), as lines for eval if there are variables, or as plain lines."""
     if json:
         return as_json({**as_facts(answer, labels), **more})
-    if variables:  # digits and names need no quoting
-        return "".join(f"{name}={port}\n" for name, port in zip(variables, answer.ports, strict=True))
+    if variables:
+        return shell_lines(variables, answer.ports)
     return "".join(f"{port}\n" for port in answer.ports)
+
+
+def shell_lines(variables: "Sequence[str]", ports: "Sequence[int]") -> str:
+    """Lines for a shell to eval; letters, digits and _ need no quotes, and so other readers of such files agree."""
+    return "".join(f"{name}={port}\n" for name, port in zip(variables, ports, strict=True))
+
+
+class ShellLines:
+    """What of an answer becomes variables: `printed` are their names if standard output gets the lines, too."""
+
+    def __init__(self, selection: "Selection", *, shell: bool, file: "str | None", json: bool) -> None:
+        if shell and json:
+            raise InvalidSelection("--shell and --json can't be used together", hint="--shell-file goes with both")
+        self._file = file
+        self._variables: tuple[str, ...] = ()
+        if shell or file is not None:
+            self._variables = _variables(selection, "--shell" if shell else "--shell-file")
+        self.printed = self._variables if shell else ()
+
+    def check(self) -> None:
+        """AnyportError if there can be no such file: before a port is given out that nobody would learn."""
+        if self._file is not None:
+            from anyport._files import check_place
+
+            check_place(self._file, _SHELL_FILE)
+
+    def write_file(self, ports: "Sequence[int]") -> None:
+        """Write the file, if there is to be one."""
+        if self._file is not None:
+            from anyport._files import write_whole
+
+            write_whole(self._file, shell_lines(self._variables, ports), _SHELL_FILE, "name another one")
+
+
+def _variables(selection: "Selection", option: str) -> "tuple[str, ...]":
+    from anyport._selection import variable
+
+    if not selection.labels and selection.count > 1:
+        raise InvalidSelection(
+            f"{option} has no names for {selection.count} ports", hint="give each a label: --as web --as db"
+        )
+    return tuple(map(variable, selection.labels)) or ("PORT",)
 
 
 def as_facts(answer: "Answer | Served", labels: "tuple[str, ...]") -> "dict[str, object]":

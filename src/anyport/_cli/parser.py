@@ -3,21 +3,27 @@
 import argparse
 import os
 
-from anyport._selection import KEEP, Selection, variable
+from anyport._selection import KEEP, Selection
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn
 
     Words = dict[str, Any]  # option by option, what argparse made of a command line
 
 
 class Parser(argparse.ArgumentParser):
-    """One verb's options, and `--json` and `--help`, which every verb has; errors are InvalidSelection."""
+    """One verb's options, and `--json` and `--help`, which every verb has; errors are InvalidSelection.
 
-    def __init__(self, prog: str, usage: str, description: str, epilog: str) -> None:
+    `elsewhere` has options of other verbs only, each with what there is here instead.
+    """
+
+    def __init__(
+        self, prog: str, usage: str, description: str, epilog: str, elsewhere: "Mapping[str, str] | None" = None
+    ) -> None:
+        self.elsewhere = elsewhere or {}
         super().__init__(
             prog, usage, description, epilog, formatter_class=_formatter, allow_abbrev=False, add_help=False
         )
@@ -50,12 +56,15 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=max(60, min(columns, 100)) - 2, max_help_position=22)
 
 
-def _hint(message: str, parser: argparse.ArgumentParser) -> str:
+def _hint(message: str, parser: Parser) -> str:
     from difflib import get_close_matches
 
     unknown = message.removeprefix("unrecognized arguments: ").split() if message.startswith("unrecognized") else []
     options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
     words = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+    for word in words:
+        if word in parser.elsewhere:
+            return parser.elsewhere[word]
     close = [match for word in words for match in get_close_matches(word, options, 1, 0.7)]
     return f"did you mean {close[0]}?" if close else f"`{parser.prog} --help` lists the options"
 
@@ -93,6 +102,7 @@ def add_output(parser: Parser, *, json: str, shell: bool = True, version: bool =
     output.add_argument("--json", action="store_true", help=json)
     if shell:
         output.add_argument("--shell", action="store_true", help="PORT=... for eval; with --as web WEB_PORT=...")
+        output.add_argument("--shell-file", metavar="FILE", help="write these lines to a file, whatever is printed")
     if version:
         output.add_argument("--version", action="store_true", help="print the version")
     output.add_argument("-h", "--help", action="store_true", help="print this")
@@ -104,19 +114,6 @@ def selection_of(words: "Words", numbers: "Sequence[str]" = ()) -> Selection:
     if words["exclude"]:
         words["exclude"] = ",".join(words["exclude"])
     return Selection(first or None, **words)
-
-
-def shell_variables(selection: Selection, *, shell: bool, json: bool) -> "tuple[str, ...]":
-    """The names for --shell; none without it."""
-    if not shell:
-        return ()
-    if json:
-        raise InvalidSelection("--shell and --json can't be used together", hint="leave one of them out")
-    if not selection.labels and selection.count > 1:
-        raise InvalidSelection(
-            f"--shell has no names for {selection.count} ports", hint="give each a label: --as web --as db"
-        )
-    return tuple(map(variable, selection.labels)) or ("PORT",)
 
 
 def _joined(args: "Sequence[str]", parser: argparse.ArgumentParser) -> "list[str]":

@@ -5,8 +5,9 @@ import os
 from anyport import _streams
 from anyport._cli import output
 from anyport._cli.output import FAILED
-from anyport._run.plan import AUTO, RETRIES, Plan
-from anyport._run.report import Report, remove
+from anyport._files import remove
+from anyport._run.plan import AUTO, PORT_FILE, RETRIES, Plan
+from anyport._run.report import Report
 from anyport._run.template import Template, parse_variable
 from anyport._selection import Selection, variable
 from anyport.errors import (
@@ -76,7 +77,7 @@ class Command:
             output.tell("warning", text, "give each a label: --as web --as db, for {web} and {db}")
         closed = _streams.fill()
         if self.plan.port_file is not None:
-            remove(self.plan.port_file)  # of an earlier run: whoever waits for it would believe it
+            remove(self.plan.port_file, PORT_FILE)  # of an earlier run: whoever waits for it would believe it
         if self.detach:
             return self._detach(closed)
         return self._run(self._report(self.pipe), closed, caller=self.caller)

@@ -52,9 +52,15 @@ _OURS = (
     "hand_over", "env", "retries", "port_file", "detach", "log", "verbose", "ready_timeout", "json", "help", "own",
 )  # fmt: skip
 
+_ELSEWHERE = {
+    "--shell": "the program finds PORT, or WEB_PORT and the like, in its environment",
+    "--shell-file": "--port-file FILE gets the port when the program listens on it",
+}
+
 
 def _parser() -> Parser:
-    parser = Parser("anyport run", "anyport run [option ...] -- COMMAND [ARG ...]", _DESCRIPTION, _EPILOG)
+    usage = "anyport run [option ...] -- COMMAND [ARG ...]"
+    parser = Parser("anyport run", usage, _DESCRIPTION, _EPILOG, _ELSEWHERE)
     how = parser.add_argument_group("how it gets the port")
     how.add_argument("--hand-over", metavar="MODE", default=AUTO, help=f"{', '.join(HAND_OVERS)} (the default is auto)")
     how.add_argument(

@@ -4,9 +4,10 @@ import os
 
 from anyport._address import TCP
 from anyport._clock import parse_duration
+from anyport._files import check_place
 from anyport._ports import check_port, whole_number
 from anyport._run.spawn import find_program
-from anyport.errors import AnyportError, InvalidSelection
+from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ AUTO, SUPERVISED, SHARED, INHERITED, RELEASED = "auto", "supervised", "shared", 
 HAND_OVERS = (AUTO, SUPERVISED, SHARED, INHERITED, RELEASED)
 RETRIES = 5
 READY_TIMEOUT = 30.0  # seconds, where somebody waits for readiness
+PORT_FILE = "the port file"  # in messages
 _MOST_RETRIES = 1000
 
 
@@ -58,12 +60,17 @@ class Plan:
         if not template.command:
             raise InvalidSelection("there is no command to run", hint="anyport run -- COMMAND [ARG with {port} ...]")
         if port_file is not None:
-            _check_port_file(port_file)
+            check_place(port_file, PORT_FILE)
         path = template.variables.get("PATH", os.environ.get("PATH", os.defpath))
         self.file = find_program(template.command[0], path)
 
     def unseen(self) -> "list[str]":
-        """The labels of which the program may never learn the port."""
+        """The labels of which the program may never learn the port.
+
+        Not that of an only port by name: there it is a part of the name (`--here --as api`), and PORT is the port.
+        """
+        if self.selection.base == "name" and self.selection.count == 1:
+            return []
         mapped = {self.selection.labels[index] for index in self.own.values() if self.selection.labels}
         return [label for label in self.template.unseen() if label not in mapped]
 
@@ -128,18 +135,3 @@ def _check_limit(limit: "float | str") -> float:
     if not seconds:
         raise InvalidSelection("no program is ready within 0 s", hint="--ready-timeout 30s")
     return seconds
-
-
-def _check_port_file(path: str) -> None:
-    """Raise AnyportError unless a file with this path can be made, or replaced."""
-    folder = os.path.dirname(path) or "."
-    if not path or (os.path.exists(path) and not os.path.isfile(path)):
-        raise AnyportError(f"the port file {path!r} is no regular file, and is not replaced", hint="name a file")
-    if not os.path.isdir(folder):
-        raise AnyportError(
-            f"the port file {path} can't be written: there is no directory {folder}", hint=f"mkdir -p {folder}"
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise AnyportError(
-            f"the port file {path} can't be written: no files may be made in {folder}", hint="name a place of your own"
-        )

@@ -8,6 +8,8 @@ is its other end.
 import os
 
 from anyport import errors
+from anyport._files import write_whole
+from anyport._run.plan import PORT_FILE
 from anyport.errors import AnyportError, NotReady
 
 TYPE_CHECKING = False
@@ -57,7 +59,8 @@ class Report:
         """Say that the program has its ports; False if the one who waits for that is gone."""
         content = self._write(*self._answer, self._pid) if self._write and self._answer else ""
         if self._port_file is not None:
-            write_whole(self._port_file, content)
+            hint = "the program was stopped: nobody would have learned its port"
+            write_whole(self._port_file, content, PORT_FILE, hint)
         if self._verbose:
             self._tell("note", f"the program listens on {', '.join(map(str, self._ports))}", "")
         reached = self._send("ready", content=content) or self.pipe is None
@@ -175,31 +178,3 @@ def _refusal(facts: "list[Any]") -> "Refusal":
 
     occupants = tuple(Occupant._make((*each[:-1], tuple(process(*one) for one in each[-1]))) for each in facts[-1])
     return Refusal._make((*facts[:-1], occupants))
-
-
-def remove(path: str) -> None:
-    """Remove a file if it is there."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise AnyportError(
-            f"the port file {path} of an earlier run can't be removed: {error.strerror}", hint="name another one"
-        ) from None
-
-
-def write_whole(path: str, content: str) -> None:
-    """Write a file so that whoever looks sees all of it or nothing: under another name, then renamed."""
-    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
-    try:
-        with open(temporary, "x", encoding="utf-8") as file:  # another encoding is another import: 0.5 ms
-            file.write(content)
-        os.rename(temporary, path)
-    except OSError as error:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-        raise AnyportError(
-            f"the port file {path} can't be written: {error.strerror} (errno {error.errno})",
-            hint="the program was stopped: nobody would have learned its port",
-        ) from None
