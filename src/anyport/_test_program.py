@@ -22,10 +22,8 @@ _SHOWN = 32_768  # bytes that a report has at most
 _LONGEST_NAME = 60  # characters of the command above them
 
 
-class TestProgram:
+class Program:
     """A program that lives as long as the scope of `fixture`, by whose function it was started."""
-
-    __test__ = False  # pytest takes a class for one of tests by its name
 
     def __init__(self, command: "Sequence[str]", fixture: "str | None") -> None:
         self._command = command

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from anyport._hold import Hold
     from anyport._running import Running, Stream
     from anyport._selection import ManyWords, OneWords
-    from anyport._test_program import TestProgram
+    from anyport._test_program import Program
 
-    Programs = list[TestProgram]
+    Programs = list[Program]
     P = ParamSpec("P")
     T = TypeVar("T")
 
@@ -168,14 +168,14 @@ def _run_on_port(request: pytest.FixtureRequest) -> "Generator[RunOnPort]":
     _require_linux()
     from contextlib import ExitStack
 
-    from anyport._test_program import TestProgram
+    from anyport._test_program import Program
 
     programs = request.config.stash.setdefault(_PROGRAMS, [])
     with ExitStack() as stack:  # which stops the others too when one can't be stopped
 
         @_brief
         def start(command: "Sequence[str]", **words: "Any") -> "Running":  # noqa: ANN401
-            program = TestProgram(command, request.fixturename)
+            program = Program(command, request.fixturename)
             programs.append(program)
             stack.callback(program.stop)
             return program.start(words)
@@ -218,8 +218,11 @@ def _require_linux() -> None:
 
 def _brief(function: "Callable[P, T]") -> "Callable[P, T]":
     """The same function, whose errors show the test's own line and their hint, and nothing of how they came about."""
+    from functools import wraps
+
     from anyport.errors import AnyportError
 
+    @wraps(function)
     def brief(*args: "P.args", **words: "P.kwargs") -> "T":
         __tracebackhide__ = True  # pytest leaves such a frame out
         try:
