@@ -101,7 +101,7 @@ FIXTURES = re.compile(r"^(\w+)(?: \[(\w+) scope\])? -- .*anyport/pytest_plugin.p
 def test_the_table_of_fixtures_is_that_of_the_plugin(pytester: pytest.Pytester) -> None:
     """Their names and their scopes."""
     shown = pytester.runpytest_subprocess("--fixtures", "-p", "no:asyncio").stdout.str()
-    listed = {}
+    listed = dict[str, str]()
     for names, scopes in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([\w, ]+) \|", HOWTO_PYTEST.read_text(), re.MULTILINE):
         listed.update(zip(re.findall(r"\w+", names), re.findall(r"\w+", scopes), strict=True))
     assert listed == {name: scope or "test" for name, scope in FIXTURES.findall(shown)}

@@ -36,7 +36,7 @@ class Program:
         self._last = ""
 
     def start(self, words: "dict[str, Any]") -> "Running":
-        # O_APPEND for a program that opens /dev/stderr anew, as `echo >/dev/stderr` does.
+        # O_APPEND, because programs open /dev/stderr anew, and what comes by the old descriptor belongs behind that.
         fcntl(self._file, F_SETFL, fcntl(self._file, F_GETFL) | os.O_APPEND)
         streams: dict[str, Any] = {"stdin": DEVNULL, "stdout": self._file, "stderr": self._file, **words}
         self._running = run(self._command, **streams)
@@ -87,15 +87,16 @@ class Program:
         if self.is_over:
             return self._last
         size = os.fstat(self._file.fileno()).st_size
-        start = max(self._begin, size - _SHOWN)
+        begin = self._begin if self._begin <= size else 0  # a shell's `>/dev/stderr` cuts the file to nothing
+        start = max(begin, size - _SHOWN)
         data = os.pread(self._file.fileno(), _SHOWN, start)
-        if start > self._begin:  # from the next whole line on, if there is one
+        if start > begin:  # from the next whole line on, if there is one
             cut = data.find(b"\n") + 1
             start, data = start + cut, data[cut:]
         text = data.decode(errors="backslashreplace")
-        if start == self._begin:
+        if start == begin:
             return text
         return (
-            f"[{start - self._begin:,} bytes before this are left out; "
+            f"[{start - begin:,} bytes before this are left out; "
             f"give run_on_port a file as stdout and stderr to have them all]\n{text}"
         )

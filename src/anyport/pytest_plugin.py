@@ -115,7 +115,7 @@ def pytest_configure(config: pytest.Config) -> None:
     installed must not change tests that don't use it.
     """
     manager = config.pluginmanager
-    if any(hasattr(plugin, "unused_udp_port") for plugin in manager.get_plugins()):
+    if any(hasattr(plugin, "unused_udp_port") and not _is_conftest(plugin) for plugin in manager.get_plugins()):
         return
     fixtures = ModuleType("anyport.udp_fixtures")  # a plugin is a module
     vars(fixtures).update(
@@ -123,6 +123,11 @@ def pytest_configure(config: pytest.Config) -> None:
         unused_udp_port=pytest.fixture(_unused_udp_port),
     )
     manager.register(fixtures, "anyport-udp")
+
+
+def _is_conftest(plugin: object) -> bool:
+    """Pytest has these among its plugins.  What they define is nearer to the tests, and may ask ours."""
+    return (getattr(plugin, "__file__", None) or "").endswith("conftest.py")
 
 
 def _held_port_factory() -> "Generator[HeldPortFactory]":

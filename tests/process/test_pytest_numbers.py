@@ -132,6 +132,16 @@ def test_a_nearer_definition_wins(pytester: pytest.Pytester) -> None:
     passes(pytester, "def test_it(unused_port): assert unused_port == 20123", conftest=conftest)
 
 
+def test_a_nearer_definition_may_ask_ours(pytester: pytest.Pytester) -> None:
+    """Also for UDP, where a plugin's definition would keep ours away."""
+    conftest = """
+    @pytest.fixture
+    def unused_udp_port(unused_udp_port_factory):
+        return unused_udp_port_factory(20123, only=True)
+    """
+    passes(pytester, "def test_it(unused_udp_port): assert unused_udp_port == 20123", conftest=conftest)
+
+
 THREE_PLUGINS = """
 def test_side_by_side(
     unused_port, unused_port_factory, held_port,
@@ -164,13 +174,8 @@ def test_names_of_other_plugins_are_not_taken(pytester: pytest.Pytester) -> None
         ("anyport.pytest_plugin", "pytest_asyncio.plugin"),
         ("pytest_asyncio.plugin", "anyport.pytest_plugin"),
     ):
-        words = (
-            "--disable-plugin-autoload",
-            *(word for name in order for word in ("-p", name)),
-            "-p",
-            "anyio.pytest_plugin",
-        )
-        run_suite(pytester, *words, without=()).assert_outcomes(passed=3)
+        words = [word for name in (*order, "anyio.pytest_plugin") for word in ("-p", name)]
+        run_suite(pytester, "--disable-plugin-autoload", *words, without=()).assert_outcomes(passed=3)
 
 
 def test_names_that_nobody_else_has_are_ours(pytester: pytest.Pytester) -> None:

@@ -223,16 +223,37 @@ def test_streams_of_ones_own_are_ones_own(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*Captured stdout call*", "first, third"])
 
 
-def test_a_program_that_opens_its_streams_anew_overwrites_nothing(pytester: pytest.Pytester) -> None:
-    """As a shell's `>>/dev/stderr` and nginx's `error_log /dev/stderr` do."""
+@pytest.mark.parametrize(("operator", "shown"), [(">>", ["before", "anew", "after"]), (">", ["anew", "after"])])
+def test_a_program_may_open_its_streams_anew(pytester: pytest.Pytester, operator: str, shown: list[str]) -> None:
+    """As a shell's `>/dev/stderr` and nginx's `error_log /dev/stderr` do: whatever comes later is shown whole."""
     test = """
     def test_it(run_on_port):
-        script = 'echo before; echo anew >>/dev/stderr; echo after; exec "$0" -c "$1" $PORT'
+        script = 'echo before; echo anew OPERATOR/dev/stderr; echo after; exec "$0" -c "$1" $PORT'
         run_on_port(["sh", "-c", script, sys.executable, TALKER])
         assert False
     """
-    result = suite(pytester, test)
-    assert section(result, "test_it") == ["before", "anew", "after", "first, second, third"]
+    result = suite(pytester, test.replace("OPERATOR", operator))
+    assert section(result, "test_it") == [*shown, "first, second, third"]
+
+
+def test_what_a_later_test_cut_off_does_not_hide_what_it_wrote(pytester: pytest.Pytester) -> None:
+    """A wider program's file may become shorter than it was when the test began."""
+    test = """
+    CODE = "import os, socket, sys; print('a long first line', flush=True);"
+    CODE += "socket.create_server(('', int(sys.argv[1]))).accept(); os.system('echo again >/dev/stderr'); print('end')"
+
+    @pytest.fixture(scope="module")
+    def talker(module_run_on_port):
+        return module_run_on_port([sys.executable, "-c", CODE, "{port}"])
+
+    def test_first(talker):
+        pass
+
+    def test_second(talker):
+        socket.create_connection(("127.0.0.1", talker.port)).close()
+        assert talker.wait(20) != 0
+    """
+    assert section(suite(pytester, test), "test_second") == ["again", "end"]
 
 
 def test_show_capture_is_respected(pytester: pytest.Pytester) -> None:
