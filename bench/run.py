@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -14,7 +15,8 @@ from typing import Any
 import race_plot
 from common import HERE, RIVALS, Figure, Report, Table, as_markdown, enter, grid
 
-BENCHES = ("in_process", "command", "run_command", "supervision", "walk", "names", "who", "portserver", "race")
+BENCHES = ("in_process", "command", "run_command", "supervision", "walk", "names", "who", "suite", "portserver", "race")
+PYTEST = ("pytest", "pytest-xdist", "pytest-asyncio", "anyio")
 HEAD = """\
 # Results
 
@@ -81,8 +83,16 @@ def machine() -> str:
         ("ss", subprocess.run(["ss", "-V"], check=True, capture_output=True, text=True).stdout.strip()),
         ("lsof", lsof_version()),
         ("psutil", version("psutil")),
+        ("pytest", ", ".join(f"{name} {version(name)}" for name in PYTEST)),
+        ("redis-server", first_number(["redis-server", "--version"])),
     ]
     return "## Machine\n\n" + grid(("what", "which"), rows)
+
+
+def first_number(command: list[str]) -> str:
+    """The first version that a command says."""
+    found = re.search(r"\d[\w.]*", subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found[0] if found else "?"
 
 
 def lsof_version() -> str:

@@ -16,6 +16,7 @@ from anyport._ports import BAD_PORTS, SERVICES
 from support import COMMAND, needs, private_network
 
 ROOT = Path(__file__).parent.parent
+HOWTO_PYTEST = ROOT / "docs" / "howto-pytest.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -92,6 +93,34 @@ def test_the_generated_parts_are_fresh() -> None:
         [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+FIXTURES = re.compile(r"^(\w+)(?: \[(\w+) scope\])? -- .*anyport/pytest_plugin.py", re.MULTILINE)
+
+
+def test_the_table_of_fixtures_is_that_of_the_plugin(pytester: pytest.Pytester) -> None:
+    """Their names and their scopes."""
+    shown = pytester.runpytest_subprocess("--fixtures", "-p", "no:asyncio").stdout.str()
+    listed = dict[str, str]()
+    for names, scopes in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([\w, ]+) \|", HOWTO_PYTEST.read_text(), re.MULTILINE):
+        listed.update(zip(re.findall(r"\w+", names), re.findall(r"\w+", scopes), strict=True))
+    assert listed == {name: scope or "test" for name, scope in FIXTURES.findall(shown)}
+
+
+def test_the_tests_of_the_page_pass(pytester: pytest.Pytester) -> None:
+    """Each block of Python is a file of tests, or a conftest beside one."""
+    needs("redis-server")
+    for number, block in enumerate(
+        re.findall(r"^```python\n(.*?)^```", HOWTO_PYTEST.read_text(), re.DOTALL | re.MULTILINE)
+    ):
+        folder = pytester.mkdir(f"block{number}")
+        (folder / ("conftest.py" if block.startswith("# conftest.py") else f"test_{number}.py")).write_text(block)
+        if block.startswith("# conftest.py"):
+            (folder / f"test_{number}.py").write_text(
+                "def test_it(unused_port):\n    assert type(unused_port) is int\n"
+            )
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:asyncio", "-p", "no:anyio", "-p", "no:randomly")
+    result.assert_outcomes(passed=11)
 
 
 def test_the_figures_about_the_quiet_range_are_true() -> None:

@@ -1,4 +1,7 @@
-"""Find an unused local port, and keep it until the program that needs it has it."""
+"""Find an unused local port, and keep it until the program that needs it has it.
+
+PYTEST_DONT_REWRITE: pytest would do so because of `pytest_plugin`, and warn if anyport was imported before it started.
+"""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -285,7 +285,7 @@ def test_a_thousand_names_at_once_have_a_thousand_numbers(ledger: Path) -> None:
     given = dict(text.split("=") for output in outputs_of(_MANY, 16) for text in output.split())
     assert len(given) == len(set(given.values())) == 16 * 63
     claims, now = ledger.read_bytes(), boot_microseconds()
-    assert record.claims_in(claims, now).keys() == set(map(int, given.values()))
+    assert record.claims_in(claims, now, lambda _owner: True).keys() == set(map(int, given.values()))
     for name, port in given.items():
         owner = int.from_bytes(digest("name", name, "", os.geteuid())[16:], "little")
         claim = record.record_in(claims, int(port))

@@ -90,7 +90,7 @@ def test_without_a_label_it_is_port(tmp_path: Path) -> None:
 
 
 def claims(ledger: Path) -> dict[int, int]:
-    return record.claims_in(ledger.read_bytes(), boot_microseconds()) if ledger.exists() else {}
+    return record.claims_in(ledger.read_bytes(), boot_microseconds(), lambda _owner: True) if ledger.exists() else {}
 
 
 @pytest.mark.parametrize("verb", [[], ["hold", "--for", "1s"]])
