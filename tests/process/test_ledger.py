@@ -17,7 +17,7 @@ import anyport
 from anyport._candidates import QUIET
 from anyport._clock import boot_microseconds, pauses
 from anyport._ledger import book, record
-from anyport._ledger.book import boot_word
+from anyport._linux.sysctl import boot_word
 from support import (
     COMMAND,
     NO_VARIABLE,

@@ -27,7 +27,7 @@ from anyport._ledger.record import (
     pack_header,
     unpack_header,
 )
-from anyport._linux import sysctl
+from anyport._linux.sysctl import boot_word
 from anyport.errors import LedgerError, ResourceLimit
 
 TYPE_CHECKING = False
@@ -261,11 +261,3 @@ def _write_all(fd: int, data: bytes, at: int) -> None:
 def new_header(boot: int) -> bytes:
     """A header whose turn is drawn by chance, so that two new ledgers do not give the same numbers."""
     return pack_header(boot, int.from_bytes(os.urandom(4), "little"))
-
-
-def boot_word() -> int:
-    """32 bits that differ from boot to boot; 0 where /proc does not show them, which matches any."""
-    try:
-        return int(sysctl.read("kernel/random/boot_id")[:8], 16)
-    except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
-        return 0

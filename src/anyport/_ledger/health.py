@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from anyport._clock import boot_microseconds, pauses
 from anyport._ledger import place
-from anyport._ledger.book import boot_word
 from anyport._ledger.owner import lives
 from anyport._ledger.record import SLOT, WHOLE, claims_in, unpack_header
+from anyport._linux.sysctl import boot_word
 from anyport.errors import LedgerError
 
 TYPE_CHECKING = False

@@ -4,7 +4,8 @@ import os
 import time
 
 from anyport._ledger import place
-from anyport._ledger.book import Book, boot_word, is_file, new_header
+from anyport._ledger.book import Book, is_file, new_header
+from anyport._linux.sysctl import boot_word
 from anyport.errors import LedgerError
 
 TYPE_CHECKING = False

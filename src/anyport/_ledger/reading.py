@@ -4,7 +4,6 @@ import os
 
 from anyport._clock import boot_microseconds
 from anyport._ledger import place
-from anyport._ledger.book import boot_word
 from anyport._ledger.owner import is_claimed
 from anyport._ledger.record import (
     SLOT,
@@ -16,6 +15,7 @@ from anyport._ledger.record import (
     unpack_header,
     unpack_process,
 )
+from anyport._linux.sysctl import boot_word
 
 
 def slots(namespace: int) -> bytes:

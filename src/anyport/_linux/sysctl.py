@@ -1,4 +1,7 @@
-"""proc_sys_net(5) and Documentation/networking/ip-sysctl.rst: which ports the kernel itself gives away or keeps."""
+"""proc_sys_net(5) and Documentation/networking/ip-sysctl.rst: which ports the kernel itself gives away or keeps.
+
+And random(4): which boot this is.
+"""
 
 import os
 import time
@@ -71,6 +74,14 @@ def _read_or(name: str, default: str) -> str:
         return read(name)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return default
+
+
+def boot_word() -> int:
+    """32 bits that differ from boot to boot; 0 where /proc does not show them, which matches any."""
+    try:
+        return int(read("kernel/random/boot_id")[:8], 16)
+    except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
+        return 0
 
 
 _seen: "dict[int, PortSettings]" = {}
