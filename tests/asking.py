@@ -73,8 +73,8 @@ def started_as(uid: int, code: str, *args: str) -> Iterator["subprocess.Popen[st
             process.kill()
 
 
-def leave_time_wait(port: int) -> None:
+def leave_time_wait(port: int, *, reuse: bool = True) -> None:
     """A server answers one client, closes first and is gone."""
-    with listening("127.0.0.1", port, reuse=True) as server, socket.create_connection(("127.0.0.1", port)) as client:
+    with listening("127.0.0.1", port, reuse=reuse) as server, socket.create_connection(("127.0.0.1", port)) as client:
         server.accept()[0].close()
         assert client.recv(1) == b""

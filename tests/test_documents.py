@@ -1,6 +1,8 @@
 """Documents run: the commands in them give what they say, and the generated parts are not stale."""
 
+import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from anyport._clock import pauses
 from anyport._linux import sock_diag
 from anyport._linux.sysctl import PortSettings
 from anyport._ports import BAD_PORTS, SERVICES
-from support import COMMAND, needs, private_network
+from support import COMMAND, bound, listening, needs, private_network
 
 ROOT = Path(__file__).parent.parent
 HOWTO_PYTEST = ROOT / "docs" / "howto-pytest.md"
@@ -130,6 +132,52 @@ def test_the_figures_about_the_quiet_range_are_true() -> None:
     assert f"{size:,} numbers remain" in text
     assert f"{len(SERVICES)} well-known services" in text
     assert f"{len(BAD_PORTS)} numbers" in (ROOT / "docs" / "reference.md").read_text()
+
+
+def documented(head: str) -> dict[str, list[str]]:
+    """The fields in the table of the reference with this head, each with the rest of its row."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    rows = re.search(rf"^\| {re.escape(head)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert rows
+    fields: dict[str, list[str]] = {}
+    for names, *rest in (re.split(r" *\| *", row)[1:-1] for row in rows[1].splitlines()):
+        for at, name in enumerate(re.findall(r"`(\w+)`", names)):
+            fields[name] = [rest[0].split("; ")[0].split(", ")[at], *rest] if "," in rest[0] else rest
+    return fields
+
+
+TYPES = {
+    str: ("string", '`"tcp"` or `"udp"`'), int: ("integer", "number"), float: ("number",), bool: ("boolean",),
+    list: ("list of objects",),
+}  # fmt: skip
+
+
+def test_the_schema_of_an_occupant_is_what_is_printed() -> None:
+    """Just these fields, each of its type, and null only where that is said."""
+    fields = documented("field | type")
+    with listening("127.0.0.1", 20123) as server, socket.create_connection(server.getsockname()), bound("::", 20124):
+        done = subprocess.run([COMMAND, "who", "--json"], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert {each["state"] for each in found} >= {"LISTEN", "ESTABLISHED", "BOUND"}
+    for each in found:
+        assert set(each) == set(fields)
+        for name, value in each.items():
+            said = " ".join(fields[name][:2])
+            assert any(word in said for word in (["null"] if value is None else TYPES[type(value)])), (name, value)
+        for process in each["processes"]:
+            assert all(f"`{name}` (" in fields["processes"][1] for name in process)
+            assert all(isinstance(word, str) for word in process["command"])
+
+
+def test_the_fields_of_doctor_are_what_is_printed() -> None:
+    """On both levels: each has a name in the table, and nothing is named that is not there."""
+    fields = documented("field of `doctor`")
+    found = json.loads(subprocess.run([COMMAND, "doctor", "--json"], capture_output=True, text=True, check=True).stdout)
+    assert list(found) == list(fields)
+    for name in ("system", "features", "ports", "uses", "ledger"):
+        inner = found[name] if isinstance(found[name], dict) else found[name][0]
+        assert set(inner) == set(re.findall(r"`(\w+)`", fields[name][-1])), name
+    assert set(re.findall(r"`(\w+)`", fields["warnings"][-1])) == {"message", "hint"}
 
 
 def test_links_lead_somewhere() -> None:

@@ -4,6 +4,7 @@ from errno import EBUSY, EINVAL, ENOSYS, EPERM
 
 from anyport._candidates import QUIET
 from anyport._ledger.health import UNUSABLE
+from anyport._refusal import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _on_use(use: "Use", ports: "Ports") -> "Iterator[Advice]":
     state, by_state = next(iter(use.states.items()), ("", 0))
     text = f"{use.ports} of {ports.size} ephemeral {use.protocol.upper()} ports are in use, {by_state} of them {state}"
     program, by_program = next(iter(use.programs.items()), ("", 0))
+    program = printable(program)
     if by_program:
         text += f", {by_program} by {program}"
     yield f"{text}; once all are, outgoing connections and binds of port 0 fail", _room(ports, state, program)
@@ -113,7 +115,7 @@ def _on_sock_diag(found: "Findings") -> "Iterator[Advice]":
         text += " which ports are held, but by a bind"
         yield (
             text,
-            "let the sandbox allow sockets of AF_NETLINK; a systemd unit by `RestrictAddressFamilies=AF_NETLINK`",
+            "let the sandbox allow sockets of AF_NETLINK; a systemd unit names that in `RestrictAddressFamilies=` too",
         )
     elif not bound_only.works:
         text = f"ports that are held, and do not listen, are not shown: {bound_only.why}"

@@ -5,6 +5,7 @@ at once.  "The caller" is the nearest ancestor that has called exec: the shell i
 """
 
 import os
+import select
 from errno import ESRCH
 
 from anyport._linux import proc
@@ -64,12 +65,21 @@ def check_pid(value: object) -> int:
 def process(pid: int) -> int:
     """A descriptor that is readable when this process has ended; InvalidSelection if there is none."""
     fd = _open(pid) if 0 < pid < 1 << 22 else None
-    found = proc.stat(pid) if fd is not None else None
-    if fd is None or (found and found.state == "Z"):
-        if fd is not None:
-            os.close(fd)
-        raise InvalidSelection(f"there is no process with pid {pid}", hint="in a shell $$ is its own pid")
-    return fd
+    if fd is not None and not has_ended(fd):
+        return fd
+    if fd is not None:
+        os.close(fd)
+    raise InvalidSelection(f"there is no process with pid {pid}", hint="in a shell $$ is its own pid")
+
+
+def has_ended(fd: int) -> bool:
+    """Whether the process of this descriptor has.
+
+    One whose first thread has ended is called a zombie by /proc, and lives on in its other threads.
+    """
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _open(pid: int) -> "int | None":

@@ -1,5 +1,6 @@
 """The verdict on one port: in use, unused or not to be bound, and what else is worth knowing (pure)."""
 
+from errno import EADDRINUSE
 from typing import NamedTuple
 
 from anyport._ports import BAD_PORTS
@@ -17,15 +18,16 @@ class Circumstances(NamedTuple):
     """What there is to know of a port besides its sockets.
 
     `errno` is that of a bind, 0 if it succeeded, None if it was not tried; `refused` says why in words.
-    `shows_bound_only` is whether the table has all sockets, `sees_all` whether /proc shows whose they are; `uid` is
-    the user who asks.  `reuse` is the errno of a bind with SO_REUSEADDR past what is left over; `given` holds the
-    seconds since anyport gave the number out, and until its claim ends; `given_to` is the pid of the living process
-    that a portserver gave it to, or 0.
+    `shows_bound_only` is whether the table has all sockets, `has_proc` whether /proc is that of our processes,
+    `sees_all` whether it shows whose the sockets are; `uid` is the user who asks.  `reuse` is the errno of a bind with
+    SO_REUSEADDR past what is left over; `given` holds the seconds since anyport gave the number out, and until its
+    claim ends; `given_to` is the pid of the living process that a portserver gave it to, or 0.
     """
 
     errno: int | None = None
     refused: str = ""
     shows_bound_only: bool = False
+    has_proc: bool = True
     sees_all: bool = True
     uid: int = 0
     reuse: int | None = None
@@ -77,14 +79,18 @@ def _of_occupants(port: int, occupants: "Sequence[Occupant]", known: "Circumstan
         found.append(_unseen_socket(known))
     if known.reuse == 0:
         found.append("a server with SO_REUSEADDR, as nearly all set it, can bind it all the same")
-    elif known.reuse is not None:
+    elif known.reuse == EADDRINUSE:
         found.append("even a server with SO_REUSEADDR can't bind it until then: what left it had not set that option")
+    elif known.reuse:
+        found.append(f"it can't be bound by you: {known.refused}")
     return found
 
 
 def _unseen_process(port: int, uids: "set[int | None]", known: "Circumstances") -> str:
     if known.sees_all:
         return "no process here has that socket: perhaps it is the kernel's own (NFS, WireGuard), or a container's"
+    if not known.has_proc:
+        return "/proc, which would show the process, is not mounted here, or is another pid namespace's"
     if known.uid == 0:
         return "it takes CAP_SYS_PTRACE to see which process has it: ask outside of the container"
     if known.uid in uids:

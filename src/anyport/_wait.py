@@ -4,13 +4,12 @@ It never connects: a connect can reach a stale server or a stranger's, fill a ba
 """
 
 import os
-import select
 import sys
 import time
 from errno import EADDRINUSE
 
 from anyport import _look, _table
-from anyport._caller import check_pid
+from anyport._caller import check_pid, has_ended, process
 from anyport._clock import parse_duration
 from anyport._ports import PortSet
 from anyport._who import examine, protocols_of, read_ports
@@ -49,8 +48,8 @@ def wait(  # noqa: PLR0913 - one signature for all the words of the question
     does not count, though it keeps a server without SO_REUSEADDR out, and one with it if what left it had not set it.
     For UDP, which has no listening state, a bound socket without a peer counts as listening.
 
-    Nothing is bound, but in one case: where the table lacks TCP sockets that are bound only (before Linux 6.8, or where
-    netlink is refused), a port that seems unused is bound for some microseconds, to make sure.
+    None of the ports is bound, but in one case: where the table lacks TCP sockets that are bound only (before Linux
+    6.8, or where netlink is refused), one that seems unused is bound for some microseconds, to make sure.
 
     Args:
         port: a number, a text such as `"8080"` or `"7002-7011,8000"`, or several of them.
@@ -63,7 +62,7 @@ def wait(  # noqa: PLR0913 - one signature for all the words of the question
 
     Raises:
         TimedOut: it did not come to that in time, or the process `tree` has ended without listening; `occupants` holds
-            what stood in the way.
+            what stood in the way, on five ports at most.
         InvalidSelection: the question can't be asked.
         AnyportError: the sockets of `tree` can't be seen: it is another user's process.
         Unsupported, ResourceLimit: as for `who`; elsewhere than on Linux also for `tree`.
@@ -91,8 +90,6 @@ class _Tree:
     def __init__(self, pid: int) -> None:
         if sys.platform != "linux":
             raise Unsupported("a tree of processes can be seen on Linux only", hint="wait without it")
-        from anyport._caller import process
-
         self.pid = pid
         self._inodes: set[int] = set()
         try:
@@ -103,31 +100,26 @@ class _Tree:
             self._check()
 
     def _check(self) -> None:
-        from anyport._linux.proc import may_look_into
+        from anyport._linux.proc import is_ours, may_look_into
 
-        is_shown = os.path.exists(f"/proc/{self.pid}") and may_look_into(self.pid)
+        is_shown = is_ours() and os.path.exists(f"/proc/{self.pid}") and may_look_into(self.pid)
         if not (is_shown or self.has_ended()):
             self.close()
-            raise AnyportError(
-                f"the sockets of process {self.pid} can't be seen",
-                hint="only its user and root may; or wait without it",
-            )
+            why = "only its user and root may" if is_ours() else "that takes the /proc of this pid namespace"
+            raise AnyportError(f"the sockets of process {self.pid} can't be seen", hint=f"{why}; or wait without it")
 
     def look(self) -> None:
         from anyport._linux.proc import tree_inodes
 
-        self._inodes |= tree_inodes(self.pid)
+        if not self.has_ended():  # its number may be another process's by now
+            self._inodes |= tree_inodes(self.pid)
 
     def has(self, each: "Occupant") -> bool:
         return each.inode in self._inodes
 
     def has_ended(self) -> bool:
         """Whether the process itself has: then it can't be told any more what it started."""
-        if self._fd < 0:
-            return True
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        return bool(poll.poll(0))
+        return self._fd < 0 or has_ended(self._fd)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -152,7 +144,7 @@ class _Waiting:
                 return
             if self._tree and ended and self._until == LISTENING:
                 raise self._failure(missing, f"process {self._tree.pid} has ended", "")
-        raise self._failure(missing, f"timed out after {limit:g} s", "--timeout 5m waits longer")
+        raise self._failure(missing, f"timed out after {limit:g} s", "a longer --timeout waits longer")
 
     def _not_listening(self) -> "set[Number]":
         bound = self._numbers(self._look(_table.LISTENING))
@@ -166,16 +158,18 @@ class _Waiting:
 
     def _hidden(self) -> "set[Number]":
         """Where the table lacks sockets that are bound only, a bind of each port decides at last."""
-        if sys.platform != "linux" or self._tree or "tcp" not in self._protocols:
+        if not self._must_bind():
             return set()
         from anyport._trial import errno_of_bind
 
-        if _table.shows_bound_only():
-            return set()
         # With the option only past what is left over: it also succeeds past those who keep the port with it.
         left_over = {each.port for each in self._look()}
         binds = {port: errno_of_bind(port, "tcp", reuse=port in left_over) for port in self._ports}
         return {(port, "tcp") for port, errno in binds.items() if errno == EADDRINUSE}
+
+    def _must_bind(self) -> bool:
+        is_asked = self._until == UNUSED and "tcp" in self._protocols and not self._tree
+        return is_asked and sys.platform == "linux" and not _table.shows_bound_only()
 
     def _look(self, states: int = _table.ALL) -> "list[Occupant]":
         return _look.occupants(self._ports, self._protocols, states=states, processes=False)
@@ -190,16 +184,17 @@ class _Waiting:
     def _failure(self, missing: "set[Number]", what: str, hint: str) -> TimedOut:
         shown = sorted(missing)[:_MOST]
         ports = PortSet(range(port, port + 1) for port, _ in shown)
-        seen = _look.look(ports, self._protocols, bind=False)
+        seen = _look.look(ports, self._protocols, bind=self._must_bind())
         whose = f" that process {self._tree.pid} or its descendants have" if self._tree else ""
         goal = f", and no socket{whose} listens" if self._until == LISTENING else ""
-        verdicts = [each.verdict for each in examine(ports, self._protocols, seen) if each.number in shown]
+        findings = examine(ports, self._protocols, seen, bind=False)
+        verdicts = [each.verdict for each in findings if each.number in shown]
         more = [f"and {len(missing) - len(shown)} more"] if len(missing) > len(shown) else []
         text = f"{what}{goal}: {'; '.join([*verdicts, *more])}"
         return TimedOut(text, hint=self._hint(seen.occupants, hint), occupants=seen.occupants)
 
     def _hint(self, occupants: "Sequence[Occupant]", hint: str) -> str:
-        if self._until == UNUSED and occupants and all(each.is_left_over for each in occupants):
+        if self._strict and self._until == UNUSED and occupants and all(each.is_left_over for each in occupants):
             return "without --strict what is left over from connections does not count"
         if self._until == LISTENING and self._tree and any(each.state == "LISTEN" for each in occupants):
             return "another process has it"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from errno import EADDRINUSE
 from typing import NamedTuple
 
 from anyport._look import Look, look
@@ -77,8 +78,8 @@ class Finding(NamedTuple):
     keeps_out: bool
 
 
-def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Finding]":
-    """The findings on those ports that are named by themselves."""
+def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look, *, bind: bool = True) -> "list[Finding]":
+    """The findings on those ports that are named by themselves; with `bind` one is tried past what is left over."""
     by_number: dict[tuple[int, str], list[Occupant]] = {}
     for each in seen.occupants:
         by_number.setdefault((each.port, each.protocol), []).append(each)
@@ -88,13 +89,13 @@ def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look) -> "list[Fin
     free = {port: each for port in ports.named for each in reversed(protocols) if (port, each) not in by_number}
     for number in [(port, protocol) for port in sorted(ports.named) for protocol in protocols]:
         found = by_number.get(number, [])
-        known = circumstances(number[0], seen.binds.get(number))._replace(reuse=_errno_of_reuse(number, found))
+        known = circumstances(number[0], seen.binds.get(number), _errno_of_reuse(number, found) if bind else None)
         if number[1] != free.get(number[0], protocols[0]):
             known = known._replace(settings=None)
         if number[1] != protocols[0]:
             known = known._replace(given=None, given_to=0)
         findings.append(
-            Finding(number, verdict(*number, found, known), notes(*number, found, known), bool(known.reuse))
+            Finding(number, verdict(*number, found, known), notes(*number, found, known), known.reuse == EADDRINUSE)
         )
     return findings
 
@@ -108,10 +109,13 @@ def _errno_of_reuse(number: "tuple[int, str]", occupants: "Sequence[Occupant]") 
     return errno_of_bind(*number, reuse=True)
 
 
-def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | None], Circumstances]":
-    """What is known of a port, given the errno of its bind; what is the same for all ports is found out now."""
+def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | None, int | None], Circumstances]":
+    """What is known of a port, given the errno of its bind, and of one with SO_REUSEADDR past what is left over.
+
+    What is the same for all ports is found out now.
+    """
     if sys.platform != "linux":
-        return lambda _port, errno: Circumstances(errno)
+        return lambda _port, errno, _reuse: Circumstances(errno)
     from anyport._ledger import reading
     from anyport._linux import proc
     from anyport._linux.socket import own_netns_cookie
@@ -122,14 +126,13 @@ def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | Non
     settings, slots = port_settings(namespace), reading.slots(namespace)
     shows_all, uid = shows_bound_only(), os.geteuid()
     has_hidden = any(each.inode and not each.processes for each in occupants)
-    sees_all = not (has_hidden and proc.unseen())
+    has_proc, sees_all = proc.is_ours(), not (has_hidden and proc.unseen())
 
-    def circumstances(port: int, errno: "int | None") -> Circumstances:
-        refused = why_refused(port, errno) if errno else ""
+    def circumstances(port: int, errno: "int | None", reuse: "int | None") -> Circumstances:
+        failed = errno or reuse
+        refused = why_refused(port, failed) if failed else ""
         given, given_to = reading.given(slots, port), reading.given_to(slots, port)
-        return Circumstances(
-            errno, refused, shows_all, sees_all, uid, settings=settings, given=given, given_to=given_to
-        )
+        return Circumstances(errno, refused, shows_all, has_proc, sees_all, uid, reuse, settings, given, given_to)
 
     return circumstances
 

@@ -123,7 +123,8 @@ class NotReady(AnyportError, TimeoutError):
 class TimedOut(AnyportError, TimeoutError):
     """A port did not come to be listened on, or unused, in the time that was given.
 
-    Attributes: `occupants`, a list of `anyport.Occupant`: the sockets that have those ports; `hint`.
+    Attributes: `occupants`, a list of `anyport.Occupant`: the sockets that have those ports, or
+    the first five of them; `hint`.
     """
 
     facts: "tuple[str, ...]" = ("hint", "occupants")

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,31 @@ def test_ports_in_use_are_counted_by_state_and_program() -> None:
     assert (udp["ports"], udp["states"], udp["programs"]) == (1, {"BOUND": 1}, {me: 1})
 
 
+EVIL = """
+import socket
+from anyport._linux import libc
+libc.call("prctl", 15, b"\\x1b[31mevil", 0, 0, 0)
+servers = [socket.create_server(("127.0.0.1", port)) for port in range(40000, 40009)]
+print("ready", flush=True)
+input()
+"""
+
+
+def test_what_a_process_calls_itself_does_nothing_to_the_terminal() -> None:
+    """Escapes are written as text, in the count and in the warning."""
+    needs_root()
+    with private_network((40000, 40009)):
+        words = [sys.executable, "-c", EVIL]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            said = anyport("doctor").stdout
+            process.communicate("end\n")
+    assert "\x1b" not in said
+    assert "by                \\x1b[31mevil 9\n" in said
+    assert "9 by \\x1b[31mevil; once all are" in said
+
+
 def test_a_range_full_of_leftovers_is_a_warning() -> None:
     """TIME_WAIT has a setting of its own; what is said is exit status 0, for `find` works."""
     needs_root()
@@ -383,9 +409,10 @@ def test_netlink_refused() -> None:
         text = subprocess.run(within("no-netlink", COMMAND, "doctor"), capture_output=True, text=True, check=True)
     assert failing(found) == {"sock_diag", "bound-only"}
     assert found["uses"][0]["states"] == {"LISTEN": 1}
-    assert "RestrictAddressFamilies=AF_NETLINK" in messages(found)
+    assert "names that in `RestrictAddressFamilies=` too" in messages(found)
     assert len(found["warnings"]) == 1
     assert "1 of 28232 ephemeral ports, 0.0 %, without those that are held: 1 LISTEN\n" in text.stdout
+    assert "  UDP in use          0 of 28232 ephemeral ports, 0.0 %\n" in text.stdout
 
 
 def test_an_ordinary_user() -> None:
@@ -462,7 +489,17 @@ def test_closed_streams_and_ignored_children() -> None:
     assert done.stdout.endswith("nothing needs to be changed\n")
 
 
-def test_nobody_reads_it() -> None:
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_who_reads_it_may_stop(words: list[str]) -> None:
+    """As `head` does: exit status 1 would say that no port can be found."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([COMMAND, "doctor", *words], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nobody_can_read_it() -> None:
     """Full standard output is an error of one line."""
     done = subprocess.run(
         ["sh", "-c", f"{COMMAND} doctor >/dev/full"], stderr=subprocess.PIPE, text=True, check=False

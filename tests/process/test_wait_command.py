@@ -15,6 +15,7 @@ import pytest
 
 import anyport
 from anyport._clock import pauses
+from asking import leave_time_wait
 from running import assert_refused
 from sandboxes import within
 from support import COMMAND, bound, listening, needs, private_network
@@ -142,6 +143,12 @@ def test_bad_input_is_one_line_and_a_hint(words: list[str], message: str) -> Non
     assert_refused(command("wait", *words), 2, message)
 
 
+@pytest.mark.parametrize("words", [[], ["abc"], ["20123", "--until", "foo"], ["20123", "--timeout", "x"]])
+def test_bad_input_is_not_written_as_json(words: list[str]) -> None:
+    """Nothing was asked, so there is no answer on standard output."""
+    assert_refused(command("wait", "--json", *words), 2, "")
+
+
 def test_ctrl_c() -> None:
     """Exit status 130, without a word."""
     with waiting("20123", "--timeout", "1h") as process:
@@ -171,6 +178,23 @@ def test_in_narrow_surroundings() -> None:
     with private_network(), listening("127.0.0.1", 20123):
         line = within("no-netlink", COMMAND, "wait", "20123", "--timeout", "0")
         assert subprocess.run(line, check=False).returncode == 0
+
+
+def test_what_no_table_shows_stands_in_the_way() -> None:
+    """Without netlink a bind finds out that a port is not unused: said as `who` does; and leftovers have no way out."""
+
+    def late(port: int) -> list[str]:
+        line = within("no-netlink", COMMAND, "wait", str(port), "--until", "unused", "--timeout", "0")
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        return done.stderr.splitlines()
+
+    with bound("127.0.0.1", 20123):
+        assert late(20123)[0] == "anyport: timed out after 0 s: 20123/tcp is in use: a socket that can't be seen"
+    leave_time_wait(20124, reuse=False)
+    first, hint = late(20124)
+    assert first.startswith("anyport: timed out after 0 s: 20124/tcp is in use: TIME_WAIT for ")
+    assert hint == "hint: a longer --timeout waits longer"  # and not to leave out --strict, which is not there
 
 
 def test_help_is_there() -> None:

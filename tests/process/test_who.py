@@ -115,6 +115,16 @@ def test_connections_can_be_left_out() -> None:
         server.accept()[0].close()
 
 
+def test_without_a_number_connections_that_are_left_out_are_not_denied() -> None:
+    """Nothing listens, and it is not said that no port is in use: a connection has one."""
+    with private_network(), ExitStack() as stack:
+        with listening("127.0.0.1", 20124) as server:
+            stack.enter_context(socket.create_connection(server.getsockname()))
+            stack.enter_context(server.accept()[0])
+        assert said_of_unused("--no-connections") == ["no socket listens or is merely bound (tcp, udp)"]
+        assert len(who()) == 3
+
+
 def test_siblings_are_listed_one_by_one() -> None:
     """SO_REUSEPORT: one sentence, and a row for each socket."""
     with ExitStack() as stack:

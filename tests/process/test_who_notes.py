@@ -11,7 +11,7 @@ from anyport._linux import sock_diag
 from anyport._refusal import UNSEEN
 from asking import LISTENS, USER, assert_lines, leave_time_wait, said_of_unused, started_as, who, who_as
 from running import SERVER, content_of, end, script, start
-from support import NOBODY, bound, listening, needs_root, private_network, sysctl
+from support import NOBODY, anyport_as, bound, listening, needs_root, private_network, sysctl
 from support import anyport as command
 
 
@@ -30,6 +30,17 @@ def test_time_wait() -> None:
     assert left.is_left_over
     assert left.seconds_left is not None
     assert 50 < left.seconds_left <= 60
+
+
+def test_time_wait_on_a_privileged_number() -> None:
+    """To a user who may not bind it nothing is said of what a server with SO_REUSEADDR meets: he can't find out."""
+    needs_root()
+    leave_time_wait(80)
+    lines = who_as(NOBODY, "80", "--tcp").stdout.splitlines()
+    assert lines[1] == "  it can't be bound by you: below net.ipv4.ip_unprivileged_port_start = 1024"
+    waited = anyport_as(NOBODY, "wait", "80", "--until", "unused")
+    assert (waited.returncode, waited.stdout, waited.stderr) == (0, "", "")
+    assert "can bind it all the same" in who("80", "--tcp")[1]
 
 
 def test_a_number_that_anyport_gave() -> None:

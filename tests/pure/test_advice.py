@@ -97,7 +97,7 @@ CASES: dict[str, tuple[Findings, str, str]] = {
     "no netlink": (
         findings(failed("sock_diag", "refused (errno 1)"), failed("bound-only", "refused (errno 1)")),
         "the kernel's socket table can't be asked (netlink, sock_diag): refused (errno 1)",
-        "RestrictAddressFamilies=AF_NETLINK",
+        "a systemd unit names that in `RestrictAddressFamilies=` too",
     ),
     "before 6.8": (findings(failed("bound-only", "it is not shown")), "it is not shown", "Linux 6.8 or newer"),
     "docker": (findings(*PIDFD), "can't supervise programs: refused", "docker run --cap-add SYS_PTRACE"),

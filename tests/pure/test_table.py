@@ -1,6 +1,7 @@
 """The table that people read."""
 
 import os
+import time
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,23 @@ def test_no_line_is_longer_than_the_terminal(rows: list[list[str]], width: int) 
     for line, shown in zip(whole, cut, strict=True):
         assert len(shown) <= width
         assert shown == line if len(line) <= width else shown == f"{line[: max(width - 3, 0)]}..."[:width]
+
+
+def test_a_command_line_of_millions_of_signs_is_cut_at_once() -> None:
+    """Sign by sign from its end it took minutes, and as much was padded in each other row."""
+    long = "x" * 3_000_000
+    begin = time.process_time()
+    for end in ("", "é"):
+        rows = [("a", f"{long}{end}"), *[("b", "c")] * 1000]
+        assert table(("A", "B"), rows, 80).splitlines()[1] == f"a  {'x' * 74}..."
+    assert table(("A", "B"), rows).splitlines()[3] == "b  c"
+    assert time.process_time() - begin < 20
+
+
+def test_signs_that_take_two_columns_are_not_halved() -> None:
+    """Nor do accents count."""
+    assert table(("A",), [("水" * 20,)], 10).splitlines()[1] == "水水水..."
+    assert table(("A",), [("e\u0301" * 20,)], 10).splitlines()[1] == "e\u0301" * 7 + "..."
 
 
 def test_without_rows_there_is_nothing_to_be_shown() -> None:

@@ -139,6 +139,7 @@ CONTAINER = "it takes CAP_SYS_PTRACE to see which process has it: ask outside of
 REFUSED = "a bind of it is refused (EADDRINUSE)"
 LEFT_OVER = "a server with SO_REUSEADDR, as nearly all set it, can bind it all the same"
 NOT_EVEN = "even a server with SO_REUSEADDR can't bind it until then: what left it had not set that option"
+NO_PROC = "/proc, which would show the process, is not mounted here, or is another pid namespace's"
 OWN = "the process does not let its user look into it; root sees it: `sudo anyport who 8080`"
 
 
@@ -156,6 +157,8 @@ OWN = "the process does not let its user look into it; root sees it: `sudo anypo
         ([server()], Circumstances(uid=7, sees_all=True), [KERNEL]),
         ([server()], Circumstances(uid=0, sees_all=False), [CONTAINER]),
         ([server()], Circumstances(uid=1000, sees_all=False), [OWN]),
+        ([server()], Circumstances(uid=0, has_proc=False, sees_all=False), [NO_PROC]),
+        ([server()], Circumstances(uid=7, has_proc=False, sees_all=False), [NO_PROC]),
         ([HIDDEN], Circumstances(98), [f"{REFUSED}; sockets that are bound and do not listen are not shown here"]),
         (
             [HIDDEN], Circumstances(98, shows_bound_only=True),
@@ -163,6 +166,7 @@ OWN = "the process does not let its user look into it; root sees it: `sudo anypo
         ),
         ([LEFT, connection("FIN_WAIT1")], Circumstances(reuse=0), [LEFT_OVER]),
         ([LEFT], Circumstances(reuse=98), [NOT_EVEN]),
+        ([LEFT], Circumstances(reuse=13, refused=FIRST), [f"it can't be bound by you: {FIRST}"]),
         ([LEFT], Circumstances(), []),
         ([LEFT, server(NODE)], Circumstances(), []),
         ([LEFT, connection("ESTABLISHED")], Circumstances(), []),

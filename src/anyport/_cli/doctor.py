@@ -3,6 +3,7 @@
 from anyport._candidates import QUIET
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
+from anyport._refusal import printable
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ class Command:
         signal(SIGCHLD, SIG_DFL)  # a caller who ignores it would have the children of the trials vanish unseen
         found = examine()
         warnings = advice(found)
-        output.write(_as_json(found, warnings) if self.json else _as_text(found, warnings))
+        output.write_until_closed(_as_json(found, warnings) if self.json else _as_text(found, warnings))
         return output.NOTHING_THERE if is_broken(found) else output.DONE
 
 
@@ -129,7 +130,7 @@ def _ports(found: "Findings") -> "Iterator[str]":
         yield _line("ip_autobind_reuse", str(ports.autobind_reuse))
     but = ", without those that are held" if found.features["bound-only"].works is False else ""
     for use in found.uses:
-        yield from _use(use, ports.size, but)
+        yield from _use(use, ports.size, but if use.protocol == "tcp" else "")
     if not found.uses:
         yield _line("in use", f"can't be seen: {found.why_no_uses}")
 
@@ -138,7 +139,7 @@ def _use(use: "Use", size: int, but: str) -> "Iterator[str]":
     states = ", ".join(f"{count} {state}" for state, count in use.states.items())
     share = f"{use.ports} of {size} ephemeral ports, {100 * use.ports / size:.1f} %{but}"
     yield _line(f"{use.protocol.upper()} in use", f"{share}{': ' if states else ''}{states}")
-    by = [f"{name} {count}" for name, count in use.programs.items()]
+    by = [f"{printable(name)} {count}" for name, count in use.programs.items()]
     rest = {"other programs": use.other_programs, "of no process": use.left_over, "process unseen": use.unseen}
     by += [f"{name} {count}" for name, count in rest.items() if count]
     if by:

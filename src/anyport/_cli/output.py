@@ -45,7 +45,7 @@ def fail(error: AnyportError, *, json: bool = False, status: int = NOTHING_THERE
     """Say what failed; the exit status, which is this one if the question was right and could not be answered."""
     message = str(error)
     refusals = error.refusals if isinstance(error, NoUnusedPort) else []
-    if json and not isinstance(error, OutputError):
+    if json and not isinstance(error, (OutputError, InvalidSelection)):
         try:
             write(as_json({"error": message, "hint": error.hint, **_more(error)}))
         except OutputError as broken:

@@ -14,8 +14,8 @@ def table(header: "Sequence[str]", rows: "Sequence[Sequence[str]]", width: "int 
     """
     kept = [at for at in range(len(header)) if any(row[at] for row in rows)]
     lines = [[each[at] for at in kept] for each in (header, *rows)]
-    widths = [max(map(_columns, column)) for column in zip(*lines, strict=True)]
-    padded = ("  ".join(map(_fill, line, widths)).rstrip() for line in lines)
+    widths = [max(map(_columns, column)) for column in list(zip(*lines, strict=True))[:-1]]
+    padded = ("  ".join([*map(_fill, line, widths), line[-1]]).rstrip() for line in lines)
     return "".join(f"{_cut(line, width)}\n" for line in padded) if kept else ""
 
 
@@ -35,9 +35,16 @@ def _fill(text: str, width: int) -> str:
 def _cut(text: str, room: "int | None") -> str:
     if room is None or _columns(text) <= room:
         return text
-    while text and _columns(text) > room - 3:
-        text = text[:-1]
-    return f"{text}..."[:room]
+    return _beginning(text, room - 3) + "..."[:room]
+
+
+def _beginning(text: str, room: int) -> str:
+    # From the left: a command line may have millions of signs.
+    for at, each in enumerate(text):
+        room -= _columns(each)
+        if room < 0:
+            return text[:at]
+    return text
 
 
 def terminal_width() -> "int | None":

@@ -78,7 +78,7 @@ class Command:
         if self.json:
             text = output.as_json([output.occupant_facts(each) for each in shown])
         else:
-            text = written(self.ports, self.protocols, seen, shown)
+            text = written(self.ports, self.protocols, seen, shown, connections=self.connections)
         output.write_until_closed(text)
         return output.DONE if seen.occupants else output.NOTHING_THERE
 
@@ -87,14 +87,17 @@ class Command:
         return look(self.ports, self.protocols, states=ALL if self.connections or self.ports else WITHOUT_PEER)
 
 
-def written(ports: "PortSet", protocols: "Sequence[str]", seen: "Look", shown: "Sequence[Occupant]") -> str:
+def written(
+    ports: "PortSet", protocols: "Sequence[str]", seen: "Look", shown: "Sequence[Occupant]", *, connections: bool
+) -> str:
     """The verdicts first, then the evidence: a table of the sockets that are to be shown."""
     lines: list[str] = []
     for finding in examine(ports, protocols, seen):
         lines += [finding.verdict, *(f"  {note}" for note in finding.notes)]
     lines += _ranges(ports, protocols, seen)
     if not (lines or seen.occupants):
-        lines = [f"no port is in use ({', '.join(protocols)})"]
+        none = "no port is in use" if connections else "no socket listens or is merely bound"
+        lines = [f"{none} ({', '.join(protocols)})"]
     text = "".join(f"{line}\n" for line in lines)
     if not shown:
         return text

@@ -112,10 +112,18 @@ def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "d
     return owners
 
 
+def is_ours() -> bool:
+    """Whether /proc is mounted, and is that of our pid namespace: then its numbers are those that we know."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
 def unseen() -> str:
     """Why /proc does not show whose sockets all are, which takes CAP_SYS_PTRACE; an empty text if it does."""
-    if not os.path.exists("/proc/self/fd"):
-        return "none: /proc is not mounted here, or is another pid namespace's"
+    if not is_ours():
+        return "none, or under other numbers: /proc is not mounted here, or is another pid namespace's"
     if not os.path.exists("/proc/1") and _is_there(1):
         return "only those of this user: /proc is mounted with hidepid"
     if all(map(may_look_into, _pids())):
@@ -125,10 +133,9 @@ def unseen() -> str:
 
 def may_look_into(pid: int) -> bool:
     """Whether /proc shows the descriptors of a process; True, too, if it has none or has ended."""
-    folder = f"/proc/{pid}/fd"
     try:
-        for name in os.listdir(folder)[:1]:
-            os.readlink(f"{folder}/{name}")  # a sandbox may allow the list, and not this
+        for path in _descriptor_paths(pid)[:1]:
+            os.readlink(path)  # a sandbox may allow the list, and not this
     except PermissionError:
         return False
     except OSError:
@@ -185,22 +192,37 @@ def _pids() -> "list[int]":
 
 
 def _descriptors(pid: int) -> "Iterator[str]":
-    folder = f"/proc/{pid}/fd"
     try:
-        # A process whose first thread has ended shows nothing there, but in its other threads.
-        names = os.listdir(folder) or _of_thread(pid)
+        paths = _descriptor_paths(pid)
     except OSError:  # gone, or another user's
         return
-    for name in names:
+    for path in paths:
         try:
-            yield os.readlink(f"{folder}/{name}")
+            yield os.readlink(path)
         except OSError:  # closed meanwhile
             continue
 
 
+def _descriptor_paths(pid: int) -> "list[str]":
+    """What /proc/PID/fd has; OSError if the process is gone, or may not be looked into.
+
+    A process whose first thread has ended shows nothing there, and not even that to its user, but in its other threads.
+    """
+    try:
+        return _listed(f"/proc/{pid}/fd") or _of_thread(pid)
+    except PermissionError:
+        if paths := _of_thread(pid):
+            return paths
+        raise
+
+
 def _of_thread(pid: int) -> "list[str]":
-    """The descriptors as paths from those of the process, by a thread that is not its first."""
+    """The same of a thread that is not its first."""
     for thread in os.listdir(f"/proc/{pid}/task"):
-        if names := os.listdir(f"/proc/{pid}/task/{thread}/fd") if int(thread) != pid else []:
-            return [f"../task/{thread}/fd/{name}" for name in names]
+        if paths := _listed(f"/proc/{pid}/task/{thread}/fd") if int(thread) != pid else []:
+            return paths
     return []
+
+
+def _listed(folder: str) -> "list[str]":
+    return [f"{folder}/{name}" for name in os.listdir(folder)]
