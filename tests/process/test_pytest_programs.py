@@ -82,7 +82,7 @@ def test_it_takes_the_words_of_run(pytester: pytest.Pytester) -> None:
         socket.create_connection(("127.0.0.1", db)).close()
         assert not can_be_bound(web)
     """
-    passes(pytester, test)
+    passes(pytester, test, "-s")  # else pytest's own standard input is /dev/null
 
 
 WIDER = """
