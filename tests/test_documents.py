@@ -130,6 +130,7 @@ def test_the_figures_about_the_quiet_range_are_true() -> None:
     text = (ROOT / "docs" / "explanation.md").read_text()
     size = sum(map(Offer(PortSettings(32768, 60999, frozenset())).is_quiet, QUIET))
     assert f"{size:,} numbers remain" in text
+    assert f"There are {size:,} numbers" in (ROOT / "docs" / "howto-own-port.md").read_text()
     assert f"{len(SERVICES)} well-known services" in text
     assert f"{len(BAD_PORTS)} numbers" in (ROOT / "docs" / "reference.md").read_text()
 

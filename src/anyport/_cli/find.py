@@ -17,6 +17,7 @@ Find an unused local port and print it. N is a number to try first; repeatable.
   anyport --from 1080        the first unused number at or above 1080
   anyport --in 7002-7011     one of these
   anyport --name web         the same number each time, while it is unused
+  anyport --here             the same, for the git work tree you are in
 
 Other verbs, each with a --help of its own:
 

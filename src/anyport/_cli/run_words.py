@@ -15,6 +15,7 @@ Run a program on an unused port, which is held for it from before it starts unti
 it ends.
 
   anyport run -- ssh -N -D {port} host
+  anyport run --here -v -- npm run dev -- --port {port}
   anyport run --as web --as metrics -- server --port {web} --metrics {metrics}
   anyport run -v --map 8080 -- ./server-with-8080-in-it
   port=$(anyport run --detach -- redis-server --port {port}) || exit
