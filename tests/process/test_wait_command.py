@@ -189,8 +189,9 @@ def test_what_no_table_shows_stands_in_the_way() -> None:
         assert (done.returncode, done.stdout) == (1, "")
         return done.stderr.splitlines()
 
-    with bound("127.0.0.1", 20123):
-        assert late(20123)[0] == "anyport: timed out after 0 s: 20123/tcp is in use: a socket that can't be seen"
+    for reuse in (False, True):  # the latter is how `anyport hold` keeps a port
+        with bound("127.0.0.1", 20123, reuse=reuse):
+            assert late(20123)[0] == "anyport: timed out after 0 s: 20123/tcp is in use: a socket that can't be seen"
     leave_time_wait(20124, reuse=False)
     first, hint = late(20124)
     assert first.startswith("anyport: timed out after 0 s: 20124/tcp is in use: TIME_WAIT for ")

@@ -242,3 +242,10 @@ def test_a_port_in_use_is_taken_by_no_outgoing_connection() -> None:
 def test_a_verb_of_anyport_is_known_by_its_command_line(command: str, verb: str) -> None:
     """Wherever it lies, and whatever the interpreter was given; only at the beginning."""
     assert verb_of(Process(1, "python3", tuple(command.split()))) == verb
+
+
+def test_the_runner_that_the_library_starts_is_known_too() -> None:
+    """By the code that it is started with."""
+    code = "import sys; sys.path.append(sys.argv.pop(1)); from anyport.__main__ import main; main()"
+    assert verb_of(Process(1, "python3", ("python3", "-P", "-c", code, "/usr/lib", "run", "--", "vi"))) == "run"
+    assert verb_of(Process(1, "python3", ("python3", "-c", "main()", "/usr/lib", "run"))) == ""
