@@ -47,7 +47,6 @@ class Server:
         self._most_given = limit - _SPARE - self._most_clients
         self._listeners = {sock.fileno(): sock for sock in listeners}
         self._connections: dict[int, Connection] = {}  # whose patience ends first comes first
-        self._ended: set[int] = set()
         self._renew_at = time.monotonic() + RENEW
         self._stop_at = float("inf")
         self._epoll = select.epoll()
@@ -80,17 +79,17 @@ class Server:
         until = min(self._renew_at, self._stop_at, oldest.until if oldest else self._renew_at)
         return max(0.0, until - time.monotonic())
 
-    def _serve(self, events: "Iterable[tuple[int, int]]") -> None:
+    def _serve(self, events: "Sequence[tuple[int, int]]") -> None:
+        # First: what is done for a client closes descriptors and opens others with the same numbers, and the end of one
+        # process must not be taken for another's.
+        self._take_back([self._owners.by_fd[fd] for fd, _ in events if fd in self._owners.by_fd])
         for fd, _ in events:
             if fd in self._connections:
                 self._hear(self._connections[fd])
-            elif fd in self._owners.by_fd:
-                self._ended.add(self._owners.by_fd[fd])
             elif fd in self._listeners:
                 self._accept(self._listeners[fd])
             elif fd == self._signals:
                 self._obey()
-        self._take_back()
         now = time.monotonic()
         for late in [each for each in self._connections.values() if each.until <= now]:
             self._drop(late, "" if late.is_answered else f"no request within {PATIENCE:g} s")
@@ -193,15 +192,12 @@ class Server:
         self._epoll.unregister(client.sock)
         client.close()
 
-    def _take_back(self) -> None:
-        """What processes had that have ended, all in one stroke."""
-        if not self._ended:
-            return
-        for owner, port in self._pool.take_back(self._ended):
+    def _take_back(self, ended: "Sequence[int]") -> None:
+        """What these processes had, all in one stroke."""
+        for owner, port in self._pool.take_back(ended):
             self._log.took_back(port, unpack_process(owner)[0])
-        for owner in self._ended:
+        for owner in ended:
             self._owners.forget(owner)
-        self._ended.clear()
 
     def _close(self) -> None:
         """What was given stays claimed in the ledger as long as its process lives."""

@@ -1,6 +1,9 @@
 """The numbers of a portserver: which is given next, to whom, and what the ledger says of it."""
 
+import contextlib
 import os
+import select
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,6 +13,7 @@ from anyport._address import TCP, UDP, endpoints
 from anyport._ledger import record
 from anyport._ledger.owner import owner_of
 from anyport._portserver import pool
+from anyport._portserver.owners import Owners
 from anyport._portserver.pool import Pool
 from anyport._probe import Probe
 from serving import another_process, claims
@@ -148,8 +152,48 @@ def test_what_is_held_is_let_go_with_its_owner(make: Make) -> None:
 
 def test_what_dead_owners_left_is_cleared_at_the_start(make: Make) -> None:
     """And free."""
-    make(20300).give(OTHER << 42)
+    make(20300).give(record.pack_process(4194303, 1, record.unpack_process(ME)[2]))
     numbers = make(20300)
     assert numbers.recall(lambda _owner: False) == 0
     assert claims() == {}
     assert numbers.free == 1
+
+
+def test_what_a_process_of_another_pid_namespace_has_is_left_alone_at_the_start(make: Make) -> None:
+    """Its number is another process's here, or nobody's: it can neither be watched, nor be told dead."""
+    owner = ME ^ 1
+    make(20300).give(owner)
+    numbers = make(20300)
+    assert numbers.recall(lambda owner: pytest.fail(f"{owner} was to be watched")) == 0
+    assert (numbers.owned, claims(), numbers.give(ME)) == ({}, {20300: os.getpid()}, 0)
+
+
+def test_what_is_recalled_is_claimed_for_another_day(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may have been gone for most of one."""
+    monkeypatch.setattr(pool, "_KEEP", 1_000_000)
+    make(20300).give(ME)
+    before = record.deadline_of(record.record_in(ledger(), 20300))
+    monkeypatch.setattr(pool, "_KEEP", 50_000_000)
+    make(20300).recall(lambda _owner: True)
+    assert record.deadline_of(record.record_in(ledger(), 20300)) > before + 40_000_000
+
+
+@pytest.mark.parametrize("lose", [os.unlink, lambda path: os.truncate(path, 0)])
+def test_what_the_ledger_has_lost_is_claimed_again(make: Make, lose: Callable[[str], None]) -> None:
+    """At the next renewal."""
+    numbers = make(20300)
+    numbers.give(ME)
+    lose(os.environ["ANYPORT_LEDGER"])
+    numbers.renew()
+    assert claims() == {20300: os.getpid()}
+
+
+def test_a_pid_that_is_a_threads_by_now_is_no_living_owner() -> None:
+    """Kernels have two errors for it."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    with contextlib.closing(select.epoll()) as epoll:
+        assert not Owners(epoll).adopt(record.pack_process(thread.native_id or 0, 1, record.unpack_process(ME)[2]))
+    end.set()
+    thread.join()

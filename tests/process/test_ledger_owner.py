@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from anyport._clock import pauses
 from anyport._ledger import owner, record
 from anyport._linux import proc
 from serving import another_process
@@ -26,6 +27,24 @@ def test_a_process_lives_until_it_has_ended() -> None:
         assert owner.owner_of(process.pid) is None
     assert not owner.lives(found)
     assert owner.owner_of(process.pid) is None
+
+
+_FIRST_THREAD_ENDS = """
+import ctypes, threading
+threading.Thread(target=input).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_whose_first_thread_has_ended_lives_on() -> None:
+    """Its state is that of one that has ended, and is not waited for."""
+    with subprocess.Popen([sys.executable, "-c", _FIRST_THREAD_ENDS], stdin=subprocess.PIPE) as process:
+        assert any((found := proc.stat(process.pid)) and found.state == "Z" for _ in pauses(20))
+        found = owner.owner_of(process.pid)
+        assert found
+        assert owner.lives(found)
+        process.communicate(b"\n")
+    assert not owner.lives(found)
 
 
 def test_a_pid_that_is_used_again_is_another_process() -> None:

@@ -1,6 +1,8 @@
 """Where `anyport serve` listens: a name, a path, a socket that somebody else made."""
 
+import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -79,8 +81,6 @@ def test_a_folder_that_somebody_keeps_locked_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anybody who can read it could."""
-    import fcntl
-
     from anyport._portserver import listener
     from anyport.errors import PortServerError
 
@@ -89,6 +89,56 @@ def test_a_folder_that_somebody_keeps_locked_is_not_waited_for_for_ever(
     fcntl.flock(folder, fcntl.LOCK_EX)
     with pytest.raises(PortServerError, match=r"has been locked by another process for 0\.05 s"):
         listener.listen(str(tmp_path / "x"))
+    os.close(folder)
+
+
+def test_a_path_is_bound_and_removed_under_the_lock_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is listened on: else of two servers that start or stop at once one could remove the other's."""
+    from anyport._portserver import listener
+
+    was_locked: list[bool] = []
+    remove = os.unlink
+
+    def look() -> None:
+        fd = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            was_locked.append(True)
+        finally:
+            os.close(fd)
+
+    class Watched(socket.socket):
+        def listen(self, backlog: int = 1) -> None:
+            look()
+            super().listen(backlog)
+
+    def unlink(path: bytes) -> None:
+        look()
+        remove(path)
+
+    monkeypatch.setattr(socket, "socket", Watched)
+    monkeypatch.setattr(os, "unlink", unlink)
+    listener.close(listener.listen(str(tmp_path / "x")), remove=True)
+    assert was_locked == [True, True]
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_path_that_cannot_be_removed_in_the_end_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is locked, or gone: no error, for the next server removes it."""
+    from anyport._portserver import listener
+
+    monkeypatch.setattr(listener, "_PATIENCE", 0.05)
+    (tmp_path / "folder").mkdir()
+    first, second = (listener.listen(str(tmp_path / "folder" / name)) for name in "ab")
+    folder = os.open(tmp_path / "folder", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    listener.close(first, remove=True)
+    assert (tmp_path / "folder" / "a").is_socket()
+    shutil.rmtree(tmp_path / "folder")
+    listener.close(second, remove=True)
     os.close(folder)
 
 

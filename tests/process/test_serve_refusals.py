@@ -104,6 +104,39 @@ def test_in_another_pid_namespace_a_client_gets_a_port_for_itself_only(tmp_path:
         until_claims({})
 
 
+# As nobody, and hidden from nobody's other processes: whoever changes his user without an exec is.
+_AS_NOBODY = f"import encodings.idna, os, socket, sys; os.setgid({NOBODY}); os.setuid({NOBODY})"
+_HIDDEN = _AS_NOBODY + ASK.replace("sys.argv[2]", "str(os.getpid())")
+
+
+def test_a_client_in_another_pid_namespace_may_hide_itself(tmp_path: Path) -> None:
+    """Its number is not taken for one of here, though its namespaces can't be seen."""
+    needs_root()
+    tmp_path.chmod(0o777)
+    os.environ["ANYPORT_LEDGER"] = str(tmp_path / "nobodys")  # the fixture puts it back
+    words = [needs("unshare"), "--pid", "--fork", "--mount-proc", sys.executable, "-I", "-c", _HIDDEN]
+    with serving(tmp_path, address="@hidden", command=command_as(NOBODY), pool="20100") as server:
+        done = subprocess.run([*words, server.address], capture_output=True, text=True, check=True)
+        assert done.stdout == "b'20100\\n'\n", server.said
+
+
+_AS_INIT = """
+mkfifo ready
+"$0" serve --socket @init --pool 20100 > ready &
+read line < ready
+PORTSERVER_ADDRESS=@init "$0"
+kill $!
+wait
+"""
+
+
+def test_the_shell_of_a_container_may_be_init(tmp_path: Path) -> None:
+    """Then a command's caller is pid 1, and of the same session; orphans, whose parent it is, are not."""
+    words = [needs("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", _AS_INIT, COMMAND]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("20100\n", "")
+
+
 GARBAGE = [
     b"\n", b"garbage\n", b"-1\n", b"+1\n", b"1 2\n", b"1.5\n", b"0x10\n", "١\n".encode(), b"\0\n", b"9" * 30 + b"\n",
     b"12", b"1" * 21, b"\xff" * 4096,

@@ -44,13 +44,13 @@ def test_a_stat_line_is_read_whatever_the_program_is_called(
     name: bytes, state: str, parent: int, flags: int, started: int
 ) -> None:
     """Names may hold spaces and parentheses."""
-    line = b"%d (%s) %s %d 1 1 0 -1 %d 5 6 7 8 9 10 11 12 20 0 1 0 %d 13 14" % (
+    line = b"%d (%s) %s %d 1 1 0 -1 %d 5 6 7 8 9 10 11 12 20 0 17 0 %d 13 14" % (
         7, name, state.encode(), parent, flags, started,
     )  # fmt: skip
     found = proc.parse_stat(line)
     assert found
     assert (found.state, found.parent, found.has_execed) == (state, parent, not flags & 0x40)
-    assert found.started == started
+    assert (found.threads, found.started) == (17, started)
 
 
 @given(st.binary(max_size=60))

@@ -8,6 +8,10 @@ import os
 from anyport._ledger import record
 from anyport._ledger.record import PROCESS, pack_process, process_of, unpack_process
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from anyport._linux.proc import Stat
+
 _ENDED = ("Z", "X", "x")  # states of a process whose end nobody has taken note of yet (proc_pid_stat(5))
 
 
@@ -16,25 +20,36 @@ def owner_of(pid: int) -> "int | None":
     from anyport._linux import proc  # no plain `anyport` needs it
 
     found = proc.stat(pid)
-    return None if found is None or found.state in _ENDED else pack_process(pid, found.started, _namespace())
+    return None if found is None or _has_ended(found) else pack_process(pid, found.started, _namespace())
 
 
 def lives(owner: int) -> bool:
     """Whether the process that this field stands for has not ended; True for one of another pid namespace."""
     from anyport._linux import proc
 
-    pid, started, namespace = unpack_process(owner)
-    if namespace != _namespace() or not namespace:
+    if not is_seen_here(owner):
         return True
+    pid, started, _ = unpack_process(owner)
     found = proc.stat(pid)
     if found is None:
         return not _is_gone(pid)
-    return found.started & 0xFFFFFFFF == started and found.state not in _ENDED
+    return found.started & 0xFFFFFFFF == started and not _has_ended(found)
+
+
+def is_seen_here(owner: int) -> bool:
+    """Whether the process that this field stands for is, or was, of our own pid namespace."""
+    namespace = unpack_process(owner)[2]
+    return namespace != 0 and namespace == _namespace()
 
 
 def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
     """Whether the record is a claim at `now` whose owner lives, and not one by this name (0: nobody's)."""
     return record.is_claimed(data, now, name) and (data[0] != PROCESS or lives(process_of(data)))
+
+
+def _has_ended(found: "Stat") -> bool:
+    """Not while it has other threads: when only the first has ended, its state is Z, too (pthread_exit(3))."""
+    return found.state in _ENDED and found.threads <= 1
 
 
 def _is_gone(pid: int) -> bool:

@@ -14,16 +14,19 @@ PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "forked but didn't exec"
 class Stat:
     """What proc_pid_stat(5) says of a process: state (a letter), parent, session, whether it has called exec itself.
 
-    And when it started, in clock ticks since the machine booted.
+    And when it started, in clock ticks since the machine booted, and how many threads it has.
     """
 
-    __slots__ = ("has_execed", "parent", "session", "started", "state")
+    __slots__ = ("has_execed", "parent", "session", "started", "state", "threads")
 
-    def __init__(self, state: str, parent: int, session: int, flags: int, started: int) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - in the order of the line
+        self, state: str, parent: int, session: int, flags: int, threads: int, started: int
+    ) -> None:
         self.state = state
         self.parent = parent
         self.session = session
         self.has_execed = not flags & PF_FORKNOEXEC
+        self.threads = threads
         self.started = started
 
 
@@ -40,7 +43,8 @@ def parse_stat(text: bytes) -> "Stat | None":
     """The name, in the second field, may hold spaces and parentheses; None for what is no such line."""
     words = text[text.rfind(b")") + 1 :].split()
     try:
-        return Stat(words[0].decode("ascii"), int(words[1]), int(words[3]), int(words[6]), int(words[19]))
+        parent, session, flags, threads, started = (int(words[at]) for at in (1, 3, 6, 17, 19))
+        return Stat(words[0].decode("ascii"), parent, session, flags, threads, started)
     except (IndexError, ValueError):
         return None
 

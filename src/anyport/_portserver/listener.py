@@ -4,12 +4,17 @@ import fcntl
 import os
 import socket
 import stat
+from contextlib import contextmanager
 from errno import EADDRINUSE, ECONNREFUSED, ENOENT
 
 from anyport._clock import pauses
 from anyport._portserver import wire
 from anyport._run import activation
 from anyport.errors import AnyportError, InvalidSelection, PortServerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _BACKLOG = 4096  # the kernel takes at most net.core.somaxconn of it
 _PATIENCE = 5.0  # seconds for the lock of a folder
@@ -51,9 +56,9 @@ def listen(address: str) -> socket.socket:
     try:
         if path[:1] == b"\0":
             sock.bind(path)
+            sock.listen(_BACKLOG)
         else:
-            _bind_path(sock, path)
-        sock.listen(_BACKLOG)
+            _listen_at_path(sock, path)
         sock.setblocking(False)  # noqa: FBT003
     except OSError as error:
         sock.close()
@@ -70,20 +75,27 @@ def _refused(address: str, error: OSError) -> PortServerError:
     return PortServerError(what, hint=hint, errno=error.errno)
 
 
-def _bind_path(sock: socket.socket, path: bytes) -> None:
-    """Bind to a path, over what a server that was killed left there.
-
-    Under a lock of the folder: else of two servers that find such a leftover each could remove the other's socket.
-    """
-    folder = os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    before = os.umask(_OWNER_ONLY)
-    try:
-        _lock(folder, path)
+def _listen_at_path(sock: socket.socket, path: bytes) -> None:
+    """Bind to a path, over what a server that was killed left there, and listen."""
+    with _folder_locked(path):
         if _is_left_over(path):
             os.unlink(path)
-        sock.bind(path)
+        before = os.umask(_OWNER_ONLY)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(before)
+        sock.listen(_BACKLOG)
+
+
+@contextmanager
+def _folder_locked(path: bytes) -> "Iterator[None]":
+    """Nobody else replaces or removes a leftover, or has bound and does not listen yet, which looks like one."""
+    folder = os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(folder, path)
+        yield
     finally:
-        os.umask(before)
         os.close(folder)
 
 
@@ -114,13 +126,17 @@ def _is_left_over(path: bytes) -> bool:
 
 
 def close(sock: socket.socket, *, remove: bool) -> None:
-    """Listen no longer; `remove` the path that we made, if it still is this socket's."""
-    path = sock.getsockname()
+    """Listen no longer; `remove` the path that we made, if no other server listens there by now."""
+    path = os.fsencode(sock.getsockname())
     sock.close()
-    if not remove or not path or path[:1] in ("\0", b"\0"):
+    if not remove or path[:1] in (b"", b"\0"):
         return
-    if _is_left_over(os.fsencode(path)):
-        os.unlink(path)
+    try:
+        with _folder_locked(path):
+            if _is_left_over(path):
+                os.unlink(path)
+    except OSError:  # the folder is gone, or locked: whoever serves there next removes it
+        return
 
 
 def check_alone(sockets: "list[socket.socket]", address: "str | None") -> None:

@@ -2,7 +2,7 @@
 
 import os
 import select
-from errno import EINVAL, ESRCH
+from errno import EINVAL, ENOENT, ESRCH
 
 from anyport._ledger.owner import lives, owner_of
 from anyport._ledger.record import unpack_process
@@ -25,7 +25,7 @@ class Owners:
         self._epoll = epoll
         self._fds: dict[int, int] = {}
         self._uid = os.geteuid()
-        self._netns, self._pidns = (_namespace(os.getpid(), kind) for kind in ("net", "pid"))
+        self._netns = _network_namespace(os.getpid())
         self.by_fd: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class Owners:
         if peer_uid != self._uid:
             raise Refused(f"process {peer_pid} is uid {peer_uid}'s, and this server is for uid {self._uid}")
         pid = self._as_we_count(pid, peer_pid)
-        if pid < 1 or (pid == _INIT != peer_pid):
+        if pid < 1 or (pid == _INIT and not _started_by_init(peer_pid)):
             raise Refused(f"a port for process {pid}: most likely the parent that was meant has ended")
         fd = _open(pid)
         try:
@@ -61,13 +61,14 @@ class Owners:
 
         Of those only the client itself can be told, by the kernel; proc_pid_status(5) says what it calls itself.
         """
-        if peer_pid and _namespace(peer_pid, "pid") in (0, self._pidns):
-            return pid
         try:
-            if peer_pid and int(proc.status(peer_pid, "NSpid").split()[-1]) == pid:
-                return peer_pid
-        except OSError:
-            raise Refused(f"process {peer_pid} has ended") from None
+            numbers = proc.status(peer_pid, "NSpid").split() if peer_pid else []
+        except OSError:  # it has ended, or /proc does not show it
+            return pid
+        if len(numbers) == 1:
+            return pid
+        if numbers and int(numbers[-1]) == pid:
+            return peer_pid
         raise Refused(f"a client in another pid namespace asked for a process that it calls {pid}, which is not itself")
 
     def _check(self, pid: int, uid: int, fd: int) -> None:
@@ -77,7 +78,7 @@ class Owners:
             raise Refused(f"process {pid} has ended, or /proc does not show it") from None
         if owned_by != uid:
             raise Refused(f"process {pid} is uid {owned_by}'s, and uid {uid} asked for it")
-        if self._netns and _namespace(pid, "net") not in (0, self._netns):
+        if self._netns and _network_namespace(pid) not in (0, self._netns):
             raise Refused(f"process {pid} is in another network namespace, where these ports mean nothing")
         if _has_ended(fd):
             raise Refused(f"process {pid} has ended")
@@ -120,7 +121,7 @@ def _open(pid: int) -> int:
     except OverflowError:
         raise Refused(f"{pid} is no pid") from None
     except OSError as error:
-        if error.errno not in (ESRCH, EINVAL):  # EINVAL: the number of a thread
+        if error.errno not in (ESRCH, EINVAL, ENOENT):  # EINVAL, in newer kernels ENOENT: the number of a thread
             raise
         raise Refused(f"there is no process {pid}") from None
 
@@ -131,9 +132,17 @@ def _has_ended(fd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _namespace(pid: int, kind: str) -> int:
-    """What a namespace of a process is known by while it is there; 0 where that can't be seen."""
+def _started_by_init(pid: int) -> bool:
+    """Whether init is the shell of a container that runs this process, and not only takes in orphans."""
     try:
-        return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+        return os.getsid(pid) == os.getsid(_INIT)
+    except OSError:
+        return False
+
+
+def _network_namespace(pid: int) -> int:
+    """What the network namespace of a process is known by while it is there; 0 where that can't be seen."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
     except OSError:
         return 0

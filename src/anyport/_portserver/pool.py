@@ -11,7 +11,7 @@ from collections import deque
 from anyport._address import TCP
 from anyport._door import open_door
 from anyport._ledger import keeper
-from anyport._ledger.owner import is_claimed
+from anyport._ledger.owner import is_claimed, is_seen_here
 from anyport._ledger.record import LONGEST, NOTHING, PROCESS, process_of, record_in
 from anyport._ledger.turns import unclaimed_first
 
@@ -130,13 +130,14 @@ class Pool:
     def recall(self, adopt: "Callable[[int], bool]") -> int:
         """Take over what living processes have of these numbers from an earlier server; how many.
 
-        `adopt` watches a process by its field, and says whether it lives.
+        `adopt` watches a process by its field, and says whether it lives.  One of another pid namespace can't be watched
+        from here: what it has stays claimed, and is neither given nor taken back.
         """
         slots = self._under_lock(lambda book: book.records() if book else b"")
         claims = [(process_of(record_in(slots, port)), port) for port in self._free if slots]
         dead: list[tuple[int, int]] = []
         for owner, port in claims:
-            if not owner:
+            if not (owner and is_seen_here(owner)):
                 continue
             if owner in self.owned or adopt(owner):
                 self.owned.setdefault(owner, []).append(port)
@@ -146,16 +147,18 @@ class Pool:
         taken = {port for ports in self.owned.values() for port in ports}
         self._free = deque(port for port in self._free if port not in taken)
         self._under_lock(lambda book: self._unclaim(book, dead))
+        self.renew()  # that server may have been gone for most of a day
         return len(taken)
 
     def renew(self) -> None:
-        """Claim for another day what living processes have."""
+        """Claim for another day what living processes have, also if the ledger has lost it and nobody got it since."""
         self._under_lock(self._renew)
 
     def _renew(self, book: "Book | None") -> None:
         for owner, ports in self.owned.items() if book else ():
             for port in ports:
-                if book and process_of(record := book.record(port)) == owner:
+                record = book.record(port) if book else NOTHING
+                if book and (process_of(record) == owner or not is_claimed(record, book.now)):
                     book.claim(port, _KEEP, PROCESS, owner, record)
 
     def _hold(self, port: int) -> None:
