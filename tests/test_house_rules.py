@@ -16,7 +16,8 @@ SOURCE = ROOT / "src" / "anyport"
 # Bottom to top: a module imports only what stands above it here.  CONTRIBUTING.md says what each is for.
 READING_ORDER = [
     "_version", "_pair", "_row", "_refusal", "errors", "_ports", "_clock", "_address", "_streams", "_files",
-    "_linux", "_linux.socket", "_linux.sysctl", "_linux.netlink", "_linux.sock_diag", "_linux.proc_net", "_linux.proc",
+    "_linux", "_linux.flock", "_linux.socket", "_linux.sysctl", "_linux.netlink", "_linux.sock_diag",
+    "_linux.proc_net", "_linux.proc",
     "_linux.rtnetlink", "_linux.bpf", "_linux.closings", "_linux.signal", "_linux.libc", "_linux.prctl",
     "_linux.signalfd", "_linux.seccomp", "_linux.pidfd", "_linux.process_vm",
     "_candidates", "_names", "_selection", "_probe", "_table", "_occupants",

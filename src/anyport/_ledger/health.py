@@ -3,15 +3,15 @@
 Looking begins no ledger where there is none, writes nothing, and repairs nothing.
 """
 
-import fcntl
 import os
 import stat
 from typing import NamedTuple
 
-from anyport._clock import boot_microseconds, pauses
+from anyport._clock import boot_microseconds
 from anyport._ledger import place
 from anyport._ledger.owner import lives
 from anyport._ledger.record import SLOT, WHOLE, claims_in, unpack_header
+from anyport._linux.flock import flock
 from anyport._linux.sysctl import boot_word
 from anyport.errors import LedgerError
 
@@ -85,13 +85,7 @@ def _stranger(folder: str) -> str:
 
 
 def _read(fd: int, path: str) -> "tuple[str, int]":
-    for _ in pauses(_WAIT):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        break
-    else:
+    if not flock(fd, _WAIT):
         raise LedgerError(
             f"the ledger {path} has been locked by another process for {_WAIT:g} s",
             hint=f"`fuser -v {path}` shows who has it open",

@@ -1,13 +1,12 @@
 """The Unix socket that a portserver listens on: made anew, or handed over by systemd."""
 
-import fcntl
 import os
 import socket
 import stat
 from contextlib import contextmanager
 from errno import EADDRINUSE, ECONNREFUSED, ENOENT
 
-from anyport._clock import pauses
+from anyport._linux.flock import flock
 from anyport._portserver import wire
 from anyport._run import activation
 from anyport.errors import AnyportError, InvalidSelection, PortServerError
@@ -93,21 +92,16 @@ def _folder_locked(path: bytes) -> "Generator[None]":
     """Nobody else replaces or removes a leftover, or has bound and does not listen yet, which looks like one."""
     folder = os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _lock(folder, path)
+        if not flock(folder, _PATIENCE):
+            raise _locked(path)
         yield
     finally:
         os.close(folder)
 
 
-def _lock(folder: int, path: bytes) -> None:
-    for _ in pauses(_PATIENCE):
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        return
+def _locked(path: bytes) -> PortServerError:
     name = os.path.dirname(wire.written(path)) or "."
-    raise PortServerError(
+    return PortServerError(
         f"the folder {name} has been locked by another process for {_PATIENCE:g} s",
         hint=f"`fuser -v {name}` shows who has it open; or name a path in a folder of your own",
     )
