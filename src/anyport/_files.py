@@ -42,12 +42,15 @@ def write_whole(path: str, content: str, what: str, hint: str) -> None:
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "x", encoding="utf-8") as file:  # another encoding is another import: 0.5 ms
-            _take_after(file.fileno(), path)
-            file.write(content)
-        os.rename(temporary, path)
+            try:
+                _take_after(file.fileno(), path)
+                file.write(content)
+                file.flush()
+                os.rename(temporary, path)
+            except BaseException:  # Ctrl-C, too
+                remove(temporary, what)
+                raise
     except OSError as error:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
         raise AnyportError(
             f"{what} {path} can't be written: {error.strerror} (errno {error.errno})", hint=hint
         ) from None

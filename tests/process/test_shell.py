@@ -214,12 +214,13 @@ def test_a_symbolic_link_is_replaced(tmp_path: Path, exists: bool) -> None:
     assert not exists or target.read_text() == "old\n"
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    """Here for want of space; nothing is printed, and nothing is left beside it."""
+@pytest.mark.parametrize("full", ["nr_inodes=2", "size=4k"])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, full: str) -> None:
+    """No room for another file, or for what is in it; nothing is printed, and nothing is left beside the old one."""
     needs_root()
     disk = tmp_path / "disk"
     disk.mkdir()
-    script = 'mount -t tmpfs -o nr_inodes=2 none "$1"; cd "$1"; shift; echo old >file; "$@"; echo $?; cat file; ls -A'
+    script = f'mount -t tmpfs -o {full} none "$1"; cd "$1"; shift; echo old >file; "$@"; echo $?; cat file; ls -A'
     done = subprocess.run(
         [needs("unshare"), "--mount", "sh", "-c", script, "sh", str(disk), COMMAND, "--shell-file", "file"],
         capture_output=True, text=True, check=True,
