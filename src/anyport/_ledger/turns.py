@@ -10,8 +10,10 @@ from anyport._ledger.record import (
     deadline_of,
     given_at,
     pack_claim,
+    process_of,
     record_in,
 )
+from anyport._ledger.record import is_claimed as seems_claimed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,8 +111,11 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[R
     ahead = book.records_from_turn(count)
     records = [ahead[at : at + SLOT] for at in range(0, count * SLOT, SLOT)]
     quiet = [at for at in range(count) if is_quiet(ports[at])]
-    claimed = any(is_claimed(records[at], book.now) for at in quiet)
+    # Whether the owner of a claim lives is not asked here, for every call of a loop waits for this: by_turn does.
+    claimed = any(seems_claimed(records[at], book.now) for at in quiet)
     if claimed:
+        if any(process_of(records[at]) for at in quiet):
+            return []
         oldest = book.aged[: -len(quiet) - 1 : -1] if book.now < book.full_until else []
         if oldest != [(given_at(records[at]), ports[at]) for at in quiet]:
             return []
