@@ -48,9 +48,7 @@ def look(
     # Where all sockets are shown the bind need not find out who has the port, so it refuses as few as possible.
     shows_tcp = any(protocol == "tcp" for _, protocol in unseen) and _table.shows_bound_only()
     for number in unseen:
-        errno, more = _bind(*number, reuse=shows_tcp or number[1] == "udp", processes=processes)
-        if errno or not more:
-            binds[number] = errno
+        binds[number], more = _bind(*number, reuse=shows_tcp or number[1] == "udp", processes=processes)
         late += [each for each in more if each.state == UNSEEN or _table.is_in(each, states)]
     return Look(sorted(found + late, key=_port) if late else found, binds)
 
@@ -65,7 +63,7 @@ def _bind(port: int, protocol: str, *, reuse: bool, processes: bool) -> "tuple[i
         if errno != EADDRINUSE:
             return errno, []
         if found := occupants(one, [protocol], processes=processes):
-            return 0, found
+            return errno, found
     return EADDRINUSE, [Occupant(protocol, "::", port)]
 
 

@@ -48,10 +48,8 @@ def install_filter() -> None:
     if not pid:
         _end_after(install)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if status < 0:  # some sandboxes kill who tries
-        raise OSError(f"a child that tried it was killed by signal {-status}")
     if status:
-        raise OSError(status, f"seccomp: {os.strerror(status)}")
+        raise _error_of(status, "seccomp")
 
 
 def supervise(port: int, held: "Sequence[_socket.socket]") -> None:
@@ -72,8 +70,10 @@ def supervise(port: int, held: "Sequence[_socket.socket]") -> None:
         theirs.close()
     if refused:
         raise refused[0]
-    if status or lost:
-        raise OSError(lost or f"the supervised child ended with status {status}")
+    if lost:
+        raise OSError(lost)
+    if status:
+        raise _error_of(status, "the supervised child")
 
 
 def _answer_all(listener: int, port: int, held: "Sequence[_socket.socket]") -> str:
@@ -86,6 +86,13 @@ def _answer_all(listener: int, port: int, held: "Sequence[_socket.socket]") -> s
     if not said:
         return ""
     return said[0].partition(": ")[2].partition(";")[0]  # of what it says then, why the process can't be supervised
+
+
+def _error_of(status: int, what: str) -> OSError:
+    """The error that ended a child."""
+    if status < 0:  # some sandboxes kill who tries
+        return OSError(f"a child that tried it was killed by signal {-status}")
+    return OSError(f"{what} failed") if status == _UNTOLD else OSError(status, f"{what}: {os.strerror(status)}")
 
 
 def _fork() -> int:

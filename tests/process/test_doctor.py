@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,9 @@ import pytest
 
 from anyport import _features, _rehearsal
 from anyport._door import open_door
+from anyport._ledger import health
 from anyport._linux import proc, seccomp, sock_diag
+from anyport._linux.socket import own_netns_cookie
 from running import assert_refused
 from sandboxes import within
 from support import (
@@ -149,6 +152,20 @@ def test_a_ledger_that_somebody_keeps_locked(ledger: Path) -> None:
         found = examined()
     assert f"the ledger {ledger} has been locked by another process for 1 s" in messages(found)
     assert f"`fuser -v {ledger}`" in messages(found)
+
+
+def test_a_ledger_that_is_locked_for_a_moment(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every call does: it is asked again, and nothing is remarked."""
+    anyport()
+    flock, refusals = fcntl.flock, [BlockingIOError(), BlockingIOError()]
+
+    def late(fd: int, operation: int) -> None:
+        if refusals:
+            raise refusals.pop()
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert health.examine(own_netns_cookie()) == (str(ledger), "usable", 1, ())
 
 
 def doctor_without_variable(uid: int) -> "dict[str, Any]":
@@ -308,10 +325,13 @@ def test_hardly_any_descriptors(limit: int) -> None:
     done = subprocess.run(
         ["sh", "-c", f"ulimit -n {limit}; exec {COMMAND} doctor"], capture_output=True, text=True, check=False
     )
-    said = done.stdout + done.stderr
-    assert "RLIMIT_NOFILE" in said
-    assert "Traceback" not in said
+    assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode == (1 if done.stderr else 0)
+    assert f"a process may have {limit} descriptors (RLIMIT_NOFILE)" in done.stdout or "RLIMIT_NOFILE" in done.stderr
+    refused = [line for line in done.stdout.splitlines() if " no: " in line]
+    cause = r"no: this takes more descriptors than there are: .*Too many open files \(errno 24\)$"
+    assert all(re.search(cause, line) for line in refused), refused
+    assert refused or limit > 6
 
 
 SANDBOXES = {
@@ -363,6 +383,14 @@ def test_a_sandbox_that_kills_who_tries(monkeypatch: pytest.MonkeyPatch) -> None
     """It is a child that is killed."""
     monkeypatch.setattr(seccomp, "listen_to", lambda _names: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(OSError, match="a child that tried it was killed by signal 9"):
+        _rehearsal.install_filter()
+
+
+def test_a_child_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for without end."""
+    monkeypatch.setattr(_rehearsal, "_PATIENCE", 1)
+    monkeypatch.setattr(seccomp, "listen_to", lambda _names: signal.pause())
+    with pytest.raises(OSError, match=f"was killed by signal {signal.SIGALRM:d}"):
         _rehearsal.install_filter()
 
 
@@ -484,8 +512,8 @@ def test_help_is_there() -> None:
 
 def test_closed_streams_and_ignored_children() -> None:
     """What the caller has made of them has no part in what works."""
-    shell = f"trap '' CHLD; exec {COMMAND} doctor <&- 2>&-"
-    done = subprocess.run(["sh", "-c", shell], stdout=subprocess.PIPE, check=True, text=True)
+    shell = f"trap '' CHLD; exec {COMMAND} doctor <&- 2>&-"  # of which dash makes nothing
+    done = subprocess.run([needs("bash"), "-c", shell], stdout=subprocess.PIPE, check=True, text=True)
     assert done.stdout.endswith("nothing needs to be changed\n")
 
 

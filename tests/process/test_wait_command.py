@@ -149,6 +149,16 @@ def test_bad_input_is_not_written_as_json(words: list[str]) -> None:
     assert_refused(command("wait", "--json", *words), 2, "")
 
 
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_leftover_that_keeps_every_server_out_is_remarked(reuse: bool) -> None:
+    """The port counts as unused all the same; where a server with SO_REUSEADDR can bind nothing is said."""
+    leave_time_wait(20123, reuse=reuse)
+    done = command("wait", "20123", "--until", "unused")
+    assert (done.returncode, done.stdout) == (0, "")
+    note = r"anyport: note: 20123/tcp is in use: TIME_WAIT .*\nhint: even a server with SO_REUSEADDR can't bind it .*\n"
+    assert re.fullmatch("" if reuse else note, done.stderr), done.stderr
+
+
 def test_ctrl_c() -> None:
     """Exit status 130, without a word."""
     with waiting("20123", "--timeout", "1h") as process:
@@ -192,6 +202,9 @@ def test_what_no_table_shows_stands_in_the_way() -> None:
     for reuse in (False, True):  # the latter is how `anyport hold` keeps a port
         with bound("127.0.0.1", 20123, reuse=reuse):
             assert late(20123)[0] == "anyport: timed out after 0 s: 20123/tcp is in use: a socket that can't be seen"
+    leave_time_wait(20125, reuse=True)
+    line = within("no-netlink", COMMAND, "wait", "20125", "--until", "unused", "--timeout", "0")
+    assert subprocess.run(line, check=False).returncode == 0
     leave_time_wait(20124, reuse=False)
     first, hint = late(20124)
     assert first.startswith("anyport: timed out after 0 s: 20124/tcp is in use: TIME_WAIT for ")

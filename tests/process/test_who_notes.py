@@ -50,6 +50,11 @@ def test_a_number_that_anyport_gave() -> None:
     lines = said_of_unused(port, "--tcp")
     assert_lines(lines, f"{port}/tcp is unused", given)
     assert_lines(said_of_unused(port), f"{port}/tcp is unused", given, f"{port}/udp is unused")
+    ledger = Path(os.environ["ANYPORT_LEDGER"])
+    content = bytearray(ledger.read_bytes())
+    content[4] ^= 1  # of the boot id: what was given out before the machine was started is nobody's
+    ledger.write_bytes(content)
+    assert said_of_unused(port, "--tcp") == [f"{port}/tcp is unused"]
     other = command("who", port, "--tcp", env={**os.environ, "ANYPORT_LEDGER": "/dev/null"})
     assert other.stdout == f"{port}/tcp is unused\n"
 
@@ -62,6 +67,9 @@ def test_reserved_ephemeral_and_refused_by_browsers() -> None:
         assert said_of_unused("20123", "--tcp") == ["20123/tcp is unused", reserved]
         ephemeral = "  inside the ephemeral range 40000-40100, so an outgoing connection may take it"
         assert said_of_unused("40100", "--udp") == ["40100/udp is unused", ephemeral]
+        assert said_of_unused("40100") == ["40100/tcp is unused", ephemeral, "40100/udp is unused"]
+        with listening("127.0.0.1", 40100):
+            assert who("40100")[1:3] == ["40100/udp is unused", ephemeral]
         browsers = "  on the list of ports that browsers refuse"
         assert said_of_unused("6667") == ["6667/tcp is unused", browsers, "6667/udp is unused"]
 
