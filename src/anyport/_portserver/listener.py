@@ -14,7 +14,7 @@ from anyport.errors import AnyportError, InvalidSelection, PortServerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 _BACKLOG = 4096  # the kernel takes at most net.core.somaxconn of it
 _PATIENCE = 5.0  # seconds for the lock of a folder
@@ -89,7 +89,7 @@ def _listen_at_path(sock: socket.socket, path: bytes) -> None:
 
 
 @contextmanager
-def _folder_locked(path: bytes) -> "Iterator[None]":
+def _folder_locked(path: bytes) -> "Generator[None]":
     """Nobody else replaces or removes a leftover, or has bound and does not listen yet, which looks like one."""
     folder = os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -130,8 +130,8 @@ class Pool:
     def recall(self, adopt: "Callable[[int], bool]") -> int:
         """Take over what living processes have of these numbers from an earlier server; how many.
 
-        `adopt` watches a process by its field, and says whether it lives.  One of another pid namespace can't be watched
-        from here: what it has stays claimed, and is neither given nor taken back.
+        `adopt` watches a process by its field, and says whether it lives.  One of another pid namespace can't be
+        watched from here: what it has stays claimed, and is neither given nor taken back.
         """
         slots = self._under_lock(lambda book: book.records() if book else b"")
         claims = [(process_of(record_in(slots, port)), port) for port in self._free if slots]
