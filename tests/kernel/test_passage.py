@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from anyport._clock import pauses
 from anyport._linux import process_vm, rtnetlink
 from anyport._linux.socket import SO_BINDTOIFINDEX
 from anyport._run import passage, supervisor, trap
@@ -30,6 +31,9 @@ def test_own_addresses_are_local_and_others_are_not() -> None:
         for host in ("127.0.0.9", "192.0.2.1", "192.0.2.2", "192.0.2.3")
     }
     assert local == {"127.0.0.9": True, "192.0.2.1": True, "192.0.2.2": True, "192.0.2.3": False}
+    # The kernel enters the route of an IPv6 address by a worker, a moment after the link is up.
+    first = socket.inet_pton(socket.AF_INET6, "2001:db8::1")
+    assert any(rtnetlink.is_local(first) for _ in pauses(20))
     six = {
         host: rtnetlink.is_local(socket.inet_pton(socket.AF_INET6, host))
         for host in ("::1", "2001:db8::1", "2001:db8::2")
