@@ -124,7 +124,7 @@ def _choose_under_lock(choice: Choice, book: "Book") -> bool:
             keep = int(choice.selection.keep * 1_000_000)
             for port, (record, name) in choice.chosen.items():
                 if process_of(record) and is_claimed(record, book.now):
-                    continue  # it was named outright; the process that it was given to keeps it longer than we would
+                    continue  # there was no other; the process that it was given to keeps it longer than we would
                 owner = name or choice.name_kept(port, record)
                 kind, field = (NAME, name_owner(owner, book.now)) if owner else (GIVEN, book.now)
                 book.claim(port, keep, kind, field, record)

@@ -41,6 +41,11 @@ def boot_microseconds() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
+def boot_seconds() -> float:
+    """The same in seconds."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def pauses(
     limit: float, *, first: float = 0.001, longest: float = 0.05, sleep: "Callable[[float], object] | None" = None
 ) -> "Iterator[None]":

@@ -9,6 +9,7 @@ import select
 import time
 from errno import EMFILE, ENFILE
 
+from anyport._clock import boot_seconds
 from anyport._ledger.record import unpack_process
 from anyport._linux import signal, signalfd
 from anyport._portserver.connection import Connection
@@ -43,11 +44,12 @@ class Server:
     def __init__(self, listeners: "Sequence[socket.socket]", pool: "Pool", log: Log, limit: int) -> None:
         self._pool = pool
         self._log = log
+        self._uid = os.geteuid()
         self._most_clients = max(1, min((limit - _SPARE) // 4, _CLIENTS))
         self._most_given = limit - _SPARE - self._most_clients
         self._listeners = {sock.fileno(): sock for sock in listeners}
         self._connections: dict[int, Connection] = {}  # whose patience ends first comes first
-        self._renew_at = time.monotonic() + RENEW
+        self._renew_at = boot_seconds() + RENEW  # the clock of the claims, which a sleeping machine does not stop
         self._stop_at = float("inf")
         self._epoll = select.epoll()
         self._owners = Owners(self._epoll)
@@ -59,12 +61,16 @@ class Server:
     def run(self, when_ready: "Callable[[], None]") -> None:
         """Serve; `when_ready` is called once whoever asks gets an answer."""
         try:
-            self._log.recalled(self._pool.recall(self._owners.adopt))
+            self._log.recalled(self._pool.recall(self._adopt))
             when_ready()
             while self._goes_on():
                 self._serve(self._epoll.poll(self._pause()))
         finally:
             self._close()
+
+    def _adopt(self, owner: int) -> "bool | None":
+        """Watch a process from an earlier server; False if it has ended, None if there is no descriptor for it."""
+        return self._owners.adopt(owner) if len(self._owners) < self._most_given else None
 
     def _goes_on(self) -> bool:
         """When it is told to stop, those that have said what they want still get it."""
@@ -76,8 +82,8 @@ class Server:
 
     def _pause(self) -> float:
         oldest = next(iter(self._connections.values()), None)
-        until = min(self._renew_at, self._stop_at, oldest.until if oldest else self._renew_at)
-        return max(0.0, until - time.monotonic())
+        until = min(self._stop_at, oldest.until if oldest else self._stop_at)
+        return max(0.0, min(until - time.monotonic(), self._renew_at - boot_seconds()))
 
     def _serve(self, events: "Sequence[tuple[int, int]]") -> None:
         # First: what is done for a client closes descriptors and opens others with the same numbers, and the end of one
@@ -93,9 +99,9 @@ class Server:
         now = time.monotonic()
         for late in [each for each in self._connections.values() if each.until <= now]:
             self._drop(late, "" if late.is_answered else f"no request within {PATIENCE:g} s")
-        if now >= self._renew_at:
+        if boot_seconds() >= self._renew_at:
             self._pool.renew()
-            self._renew_at = now + RENEW
+            self._renew_at = boot_seconds() + RENEW
 
     def _obey(self) -> None:
         for each in signalfd.read(self._signals):
@@ -124,7 +130,9 @@ class Server:
             self._epoll.register(sock, select.EPOLLIN)
 
     def _drop_oldest(self) -> bool:
-        oldest = next(iter(self._connections.values()), None)
+        """Of other users first: they get no port anyway, and shall not be in the way of those who do."""
+        all_of_them = self._connections.values()
+        oldest = next((each for each in all_of_them if each.peer[1] != self._uid), next(iter(all_of_them), None))
         if oldest:
             self._drop(oldest, "too many clients at once" if not oldest.is_answered else "")
         return bool(oldest)

@@ -13,7 +13,7 @@ import pytest
 import anyport
 from anyport._ports import parse_ports
 from serving import PORTS, another_process, ask, claims, serving, until_claims
-from support import COMMAND, bound, listening, needs, numbers, outputs_of, private_network, sysctl
+from support import COMMAND, bound, listening, needs, numbers, outputs_of, private_network, python, sysctl
 from support import anyport as command
 
 PORTPICKER = """
@@ -87,6 +87,15 @@ def test_what_is_claimed_for_a_process_is_given_only_if_there_is_nothing_else(tm
             )
             assert done.stderr == (note if words[0] == "--in" else "")
             assert claims() == {20100: os.getpid()}
+
+
+def test_not_even_when_all_numbers_were_given_is_a_processs_claim_written_over(tmp_path: Path) -> None:
+    """By a process that asks in a loop, around the quiet range and around again."""
+    with serving(tmp_path, pool="") as server:
+        mine = [server.port() for _ in range(40)]
+        done = python("import anyport\nfor _ in range(41_000): anyport.find()")
+        assert done.returncode == 0, done.stderr
+        assert claims() == dict.fromkeys(mine, os.getpid())
 
 
 def test_a_claim_ends_with_its_process_though_the_server_was_killed(tmp_path: Path) -> None:

@@ -211,6 +211,61 @@ def test_when_descriptors_run_out_the_oldest_client_goes(tmp_path: Path) -> None
             each.close()
 
 
+THIRTY = f"""
+import os, socket, sys
+os.setgid({NOBODY}); os.setuid({NOBODY})
+kept = []
+for _ in range(30):
+    kept.append(socket.socket(socket.AF_UNIX))
+    kept[-1].connect(sys.argv[1].replace("@", chr(0), 1))
+print("ready", flush=True)
+input()
+for each in kept:
+    each.close()
+"""
+
+
+def test_clients_of_another_user_are_in_nobodys_way(tmp_path: Path) -> None:
+    """Of too many at once those go first, though an honest one has waited longest."""
+    needs_root()
+    limited = ["prlimit", "--nofile=100:100", COMMAND]
+    with (
+        serving(tmp_path, address="@crowded", command=limited) as server,
+        connected(server.address) as honest,
+        subprocess.Popen(
+            [sys.executable, "-I", "-c", THIRTY, server.address],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as crowd,
+    ):  # fmt: skip
+        assert crowd.stdout
+        assert crowd.stdout.readline() == "ready\n"
+        server.until_said("too many clients at once")
+        honest.sendall(b"%d\n" % os.getpid())
+        assert int(honest.recv(100))
+        crowd.communicate("\n")
+
+
+def test_a_restart_with_too_few_descriptors_serves_all_the_same(tmp_path: Path) -> None:
+    """Those whose ends it can't watch keep their ports, and when they have ended the ports are free."""
+    processes = [subprocess.Popen(["cat"], stdin=subprocess.PIPE) for _ in range(40)]
+    with serving(tmp_path, pool="20100-20139") as server:
+        ports = {server.port(each.pid) for each in processes}
+        server.stop()
+    limited = ["prlimit", "--nofile=100:100", COMMAND]
+    with serving(tmp_path, command=limited, pool="20100-20139") as server:
+        assert claims().keys() == ports
+        assert server.ask(os.getpid()) == b"\n"
+        for each in processes:
+            each.communicate()
+        given: set[int] = set()
+        for _ in pauses(20):
+            if (answer := server.ask(os.getpid())) != b"\n":
+                given.add(int(answer))
+            if given == ports:
+                break
+        assert given == ports
+
+
 def test_when_descriptors_run_out_a_process_too_many_gets_no_port(tmp_path: Path) -> None:
     """Its end could not be seen, and nobody would ever have its port again."""
     limited = ["prlimit", "--nofile=100:100", COMMAND]

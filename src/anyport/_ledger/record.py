@@ -122,12 +122,13 @@ def claims_in(slots: bytes, now: int, lives: "Callable[[int], bool]") -> "dict[i
 
 def claims_by_turn(slots: bytes, now: int, lives: "Callable[[int], bool]") -> "list[tuple[int, int, int]]":
     """(when given, port, deadline) of each claimed number of 10000-29999, in the order of turns."""
-    first = offset_of_turn(0)
+    first, last = offset_of_turn(0), now + LONGEST
     found: list[tuple[int, int, int]] = []
     for turn, (word, owner) in enumerate(_record.iter_unpack(slots[first : first + len(QUIET) * SLOT])):
-        if now < word >> 8 <= now + LONGEST and (word & 0xFF != PROCESS or lives(owner)):
-            given = owner if word & 0xFF == GIVEN else _when(word & 0xFF, owner, word >> 8)
-            found.append((given, quiet_at(turn), word >> 8))
+        deadline, kind = word >> 8, word & 0xFF
+        if now < deadline <= last and (kind == GIVEN or kind != PROCESS or lives(owner)):
+            given = owner if kind == GIVEN else _when(kind, owner, deadline)
+            found.append((given, quiet_at(turn), deadline))
     return found
 
 

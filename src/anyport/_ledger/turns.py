@@ -10,7 +10,6 @@ from anyport._ledger.record import (
     deadline_of,
     given_at,
     pack_claim,
-    process_of,
     record_in,
 )
 from anyport._ledger.record import is_claimed as seems_claimed
@@ -114,11 +113,9 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[R
     # Whether the owner of a claim lives is not asked here, for every call of a loop waits for this: by_turn does.
     claimed = any(seems_claimed(records[at], book.now) for at in quiet)
     if claimed:
-        if any(process_of(records[at]) for at in quiet):
-            return []
         oldest = book.aged[: -len(quiet) - 1 : -1] if book.now < book.full_until else []
-        if oldest != [(given_at(records[at]), ports[at]) for at in quiet]:
-            return []
+        if oldest != [(given_at(records[at]), ports[at]) for at in quiet] or oldest[-1][0] > book.now:
+            return []  # or one is a process's: it counts as given when its claim will end
         del book.aged[-len(quiet) :]
     for at in quiet:
         deadline = max(book.now + keep, deadline_of(records[at]) if claimed else 0)

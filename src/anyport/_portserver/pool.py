@@ -127,11 +127,11 @@ class Pool:
             if book and process_of(book.record(port)) == owner:
                 book.forget(port)
 
-    def recall(self, adopt: "Callable[[int], bool]") -> int:
+    def recall(self, adopt: "Callable[[int], bool | None]") -> int:
         """Take over what living processes have of these numbers from an earlier server; how many.
 
-        `adopt` watches a process by its field, and says whether it lives.  One of another pid namespace can't be
-        watched from here: what it has stays claimed, and is neither given nor taken back.
+        `adopt` watches a process by its field, and says whether it lives, or None if it can't be watched; nor can one
+        of another pid namespace.  What such a one has stays claimed, and is neither given nor taken back.
         """
         slots = self._under_lock(lambda book: book.records() if book else b"")
         claims = [(process_of(record_in(slots, port)), port) for port in self._free if slots]
@@ -139,7 +139,10 @@ class Pool:
         for owner, port in claims:
             if not (owner and is_seen_here(owner)):
                 continue
-            if owner in self.owned or adopt(owner):
+            lives = owner in self.owned or adopt(owner)
+            if lives is None:
+                continue
+            if lives:
                 self.owned.setdefault(owner, []).append(port)
                 self._hold(port)
             else:
