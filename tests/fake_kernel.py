@@ -29,6 +29,7 @@ class Kernel:
         self.answers = list(answers)
         self.datagrams: Iterator[bytes | OSError] = iter(())
         self.requests = self.opened = self.closed = self.received = 0
+        self.patience = 0.0
 
     def socket(self, *_args: int) -> "Kernel":
         self.opened += 1
@@ -36,6 +37,7 @@ class Kernel:
 
     def settimeout(self, seconds: float) -> None:
         assert 0 < seconds < 60
+        self.patience = seconds
 
     def send(self, _request: bytes) -> None:
         self.requests += 1
@@ -43,6 +45,7 @@ class Kernel:
 
     def recv(self, _size: int) -> bytes:
         self.received += 1
+        assert self.patience, "it would wait without end"
         assert self.received < 1000, "it reads on and on"
         datagram = next(self.datagrams, TimeoutError("timed out"))
         if isinstance(datagram, OSError):

@@ -92,7 +92,7 @@ def _unseen_process(port: int, uids: "set[int | None]", known: "Circumstances") 
     if not known.has_proc:
         return "/proc, which would show the process, is not mounted here, or is another pid namespace's"
     if known.uid == 0:
-        return "it takes CAP_SYS_PTRACE to see which process has it: ask outside of the container"
+        return "it takes CAP_SYS_PTRACE, and no policy against it, to see the process: ask outside of the container"
     if known.uid in uids:
         return f"the process does not let its user look into it; root sees it: `sudo anyport who {port}`"
     return f"only its user and root can see which process has it: `sudo anyport who {port}`"

@@ -5,8 +5,10 @@ from contextlib import closing
 
 import pytest
 
+from anyport import _trial
 from anyport._linux import bpf
 from anyport._linux.closings import Closings
+from anyport._linux.socket import LOOPBACK
 from support import bound, listening, needs_root
 
 
@@ -30,6 +32,16 @@ def test_a_refused_bind_leaves_a_trace(family: int) -> None:
         rows = closings.read_all(5)
         assert [(row.port, row.remote_port, row.interface) for row in rows] == [(0, None, 0)]
         assert closings.read() == []
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_the_trial_of_who_leaves_a_marked_one(family: int) -> None:
+    """When its bind is refused, by the interface: else `anyport run` would take it for one of its program's."""
+    needs_root()
+    with bound("::", 20123), closing(Closings("tcp")) as closings:
+        with pytest.raises(OSError, match="in use"):
+            _trial._bind(family, socket.SOCK_STREAM, 20123, reuse=False)
+        assert [row.interface for row in closings.read_all(5)] == [LOOPBACK]
 
 
 def test_a_flood_of_other_sockets_does_not_hide_it() -> None:

@@ -85,38 +85,42 @@ def test_a_trial_bind_without_ipv6(family: int | None, monkeypatch: pytest.Monke
         assert _trial.errno_of_bind(20123, "tcp", reuse=False) == EADDRINUSE
 
 
+# Its child listens, and leaves a grandchild that has the socket and is nobody's descendant any more.
 HANDS_DOWN = """
-import os, socket, sys
-server = socket.create_server(("127.0.0.1", 20123))
-print("ready", flush=True)
-input()
-if os.fork():
+import os, signal, socket, sys
+if not os.fork():
+    server = socket.create_server(("127.0.0.1", 20123))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if not os.fork():
+        os.setsid()
+        sys.stdin.read()
     os._exit(0)
-os.setsid()
+os.wait()
 print("ready", flush=True)
-sys.stdin.read()
+signal.pause()
 """
 
 
 def test_a_socket_that_the_tree_has_had_counts_when_an_orphan_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process has ended, and its port is not unused: what it left behind has it."""
+    """The process lives on without it, and its port is not unused: what it left behind has it."""
     words, sleep = [sys.executable, "-c", HANDS_DOWN], time.sleep
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin
         assert server.stdout
-        assert server.stdout.readline() == "ready\n"
-        say, hear = server.stdin.write, server.stdout.readline
+        say, hear = server.stdin, server.stdout
+        assert hear.readline() == "ready\n"
 
-        def end(_seconds: float) -> None:
+        def orphan(_seconds: float) -> None:
             monkeypatch.setattr(time, "sleep", sleep)
-            say("go\n")
-            server.stdin.flush()  # type: ignore[union-attr]
-            assert hear() == "ready\n"
-            assert server.wait(20) == 0
+            say.write("go\n")
+            say.flush()
+            assert hear.readline() == "ready\n"
 
-        monkeypatch.setattr(time, "sleep", end)
+        monkeypatch.setattr(time, "sleep", orphan)
         with pytest.raises(anyport.TimedOut, match="20123/tcp is in use: python"):
             anyport.wait(20123, until="unused", tree=server.pid, timeout=0.2)
+        server.kill()
 
 
 def test_no_descriptor_stays_open() -> None:

@@ -119,7 +119,7 @@ def test_root_without_cap_sys_ptrace() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[:2] == [
         "20123/tcp is in use: a socket of nobody, whose process can't be seen, listens on 127.0.0.1",
-        "  it takes CAP_SYS_PTRACE to see which process has it: ask outside of the container",
+        "  it takes CAP_SYS_PTRACE, and no policy against it, to see the process: ask outside of the container",
     ]
 
 

@@ -161,6 +161,11 @@ def seen(port: int, state: str, *names: str, left: bool = False, protocol: str =
     return Seen(protocol, port, state, frozenset(names), left)
 
 
+def test_a_program_without_a_name_is_one_too() -> None:
+    """It ended while it was looked at, or calls itself so."""
+    assert use("tcp", PORTS, [seen(40000, "LISTEN", "")])[3:] == ({"?": 1}, 0, 0, 0)
+
+
 def test_ports_are_counted_once_in_each_group() -> None:
     """A server's connections have its port; what is outside the range, or another protocol's, does not count."""
     found = use(

@@ -135,7 +135,7 @@ def test_the_verdict(occupants: list[Occupant], known: Circumstances, text: str)
 
 SUDO = "only its user and root can see which process has it: `sudo anyport who 8080`"
 KERNEL = "no process here has that socket: perhaps it is the kernel's own (NFS, WireGuard), or a container's"
-CONTAINER = "it takes CAP_SYS_PTRACE to see which process has it: ask outside of the container"
+CONTAINER = "it takes CAP_SYS_PTRACE, and no policy against it, to see the process: ask outside of the container"
 REFUSED = "a bind of it is refused (EADDRINUSE)"
 LEFT_OVER = "a server with SO_REUSEADDR, as nearly all set it, can bind it all the same"
 NOT_EVEN = "even a server with SO_REUSEADDR can't bind it until then: what left it had not set that option"

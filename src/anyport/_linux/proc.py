@@ -132,7 +132,9 @@ def unseen() -> str:
         return "only those of this user: /proc is mounted with hidepid"
     if all(map(may_look_into, _pids())):
         return ""
-    return "only those of this user: root sees all" if os.geteuid() else "not all: that takes CAP_SYS_PTRACE"
+    if os.geteuid():
+        return "only those of this user: root sees all"
+    return "not all: that takes CAP_SYS_PTRACE, and no policy against it"
 
 
 def may_look_into(pid: int) -> bool:
