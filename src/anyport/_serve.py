@@ -44,7 +44,6 @@ class Server:
     def __init__(self, listeners: "Sequence[socket.socket]", pool: "Pool", log: Log, limit: int) -> None:
         self._pool = pool
         self._log = log
-        self._uid = os.geteuid()
         self._most_clients = max(1, min((limit - _SPARE) // 4, _CLIENTS))
         self._most_given = limit - _SPARE - self._most_clients
         self._listeners = {sock.fileno(): sock for sock in listeners}
@@ -132,7 +131,7 @@ class Server:
     def _drop_oldest(self) -> bool:
         """Of other users first: they get no port anyway, and shall not be in the way of those who do."""
         all_of_them = self._connections.values()
-        oldest = next((each for each in all_of_them if each.peer[1] != self._uid), next(iter(all_of_them), None))
+        oldest = next((each for each in all_of_them if each.peer[1] != self._owners.uid), next(iter(all_of_them), None))
         if oldest:
             self._drop(oldest, "too many clients at once" if not oldest.is_answered else "")
         return bool(oldest)

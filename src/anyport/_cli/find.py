@@ -1,6 +1,5 @@
 """`anyport`, and `anyport find`: its words, and what it does."""
 
-from anyport._answer import CALLER, NOBODY
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output, add_selection, selection_of
 from anyport._version import __version__
@@ -70,7 +69,7 @@ class Command:
         self.text = ""
         self.json: bool = words.pop("json")
         shell, file = words.pop("shell"), words.pop("shell_file")
-        self.owner = NOBODY if words.pop("no_portserver") else CALLER
+        self._asks = not words.pop("no_portserver")
         if words.pop("help"):
             self.text = parser.format_help()
         if words.pop("version"):
@@ -81,10 +80,10 @@ class Command:
 
     def run(self) -> int:
         """Do it; the exit status."""
-        from anyport._answer import answer_or_ask
+        from anyport._answer import CALLER, NOBODY, answer_or_ask
 
         self.lines.check()
-        found = answer_or_ask(self.selection, output.tell, self.owner)
+        found = answer_or_ask(self.selection, output.tell, CALLER if self._asks else NOBODY)
         self.lines.write_file(found.ports)
         output.write(output.written(found, self.selection.labels, self.lines.printed, json=self.json))
         return output.DONE

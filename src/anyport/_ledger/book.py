@@ -168,18 +168,12 @@ class Book:
             if changed != before:
                 since = time.monotonic()
             elif time.monotonic() - since > _WAIT:
-                raise self._locked("another process", _WAIT)
-        raise self._locked("others, in turn,", _QUEUE)
+                raise locked(self.path, "another process", _WAIT)
+        raise locked(self.path, "others, in turn,", _QUEUE)
 
     def _changed(self) -> int:
         """When somebody last wrote to the file, as whoever has had the lock nearly always does."""
         return os.fstat(self._fd).st_mtime_ns if self._fd >= 0 else 0
-
-    def _locked(self, by: str, seconds: float) -> LedgerError:
-        return LedgerError(
-            f"the ledger {self.path} has been locked by {by} for {seconds:g} s",
-            hint=f"`fuser -v {self.path}` shows who has it open",
-        )
 
     def _try_lock(self) -> bool:
         """Lock the file that the path names now, which may have been deleted or replaced since it was opened."""
@@ -242,6 +236,14 @@ class Book:
             hint=f"free or mend its place, or name a file in {place.VARIABLE}",
             errno=error.errno,
         )
+
+
+def locked(path: str, by: str, seconds: float) -> LedgerError:
+    """The error for a ledger whose lock was waited for in vain."""
+    return LedgerError(
+        f"the ledger {path} has been locked by {by} for {seconds:g} s",
+        hint=f"`fuser -v {path}` shows who has it open",
+    )
 
 
 def is_file(fd: int, inode: "tuple[int, int]") -> bool:

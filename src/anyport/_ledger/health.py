@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from anyport._clock import boot_microseconds
 from anyport._ledger import place
+from anyport._ledger.book import locked
 from anyport._ledger.owner import lives
 from anyport._ledger.record import SLOT, WHOLE, claims_in, unpack_header
 from anyport._linux.flock import flock
@@ -86,10 +87,7 @@ def _stranger(folder: str) -> str:
 
 def _read(fd: int, path: str) -> "tuple[str, int]":
     if not flock(fd, _WAIT):
-        raise LedgerError(
-            f"the ledger {path} has been locked by another process for {_WAIT:g} s",
-            hint=f"`fuser -v {path}` shows who has it open",
-        )
+        raise locked(path, "another process", _WAIT)
     slots = os.pread(fd, WHOLE, 0).ljust(WHOLE, b"\0")
     if unpack_header(slots[:SLOT], boot_word()) is None:
         return STALE, 0

@@ -2,7 +2,8 @@
 
 The client sends the pid of the process that is to have the port and a newline, the server answers with the port and a
 newline, or with an empty line.  `wire` is its bytes, `client` asks; for the server `pool` has the numbers, `owners` the
-processes, `listener` the socket that is listened on, `connection` what one client says and is told.
+processes, `setup` what it starts with, `listener` the socket that is listened on, `connection` what one client says and
+is told, and `log` what the server says of itself.
 """
 
 import os

@@ -4,6 +4,7 @@ import os
 import select
 from errno import EINVAL, ENOENT, ESRCH
 
+from anyport._caller import has_ended
 from anyport._ledger.owner import lives, owner_of
 from anyport._ledger.record import unpack_process
 from anyport._linux import proc
@@ -24,7 +25,7 @@ class Owners:
     def __init__(self, epoll: "select.epoll") -> None:
         self._epoll = epoll
         self._fds: dict[int, int] = {}
-        self._uid = os.geteuid()
+        self.uid = os.geteuid()
         self._netns = _network_namespace(os.getpid())
         self.by_fd: dict[int, int] = {}
 
@@ -37,8 +38,8 @@ class Owners:
     def check_in(self, pid: int, peer: "tuple[int, int]") -> int:
         """The owner field of a process that the peer (pid, uid) wants a port for; from now on its end is watched."""
         peer_pid, peer_uid = peer
-        if peer_uid != self._uid:
-            raise Refused(f"process {peer_pid} is uid {peer_uid}'s, and this server is for uid {self._uid}")
+        if peer_uid != self.uid:
+            raise Refused(f"process {peer_pid} is uid {peer_uid}'s, and this server is for uid {self.uid}")
         pid = self._as_we_count(pid, peer_pid)
         if pid < 1 or (pid == _INIT and not _started_by_init(peer_pid)):
             raise Refused(f"a port for process {pid}: most likely the parent that was meant has ended")
@@ -80,7 +81,7 @@ class Owners:
             raise Refused(f"process {pid} is uid {owned_by}'s, and uid {uid} asked for it")
         if self._netns and _network_namespace(pid) not in (0, self._netns):
             raise Refused(f"process {pid} is in another network namespace, where these ports mean nothing")
-        if _has_ended(fd):
+        if has_ended(fd):
             raise Refused(f"process {pid} has ended")
 
     def adopt(self, owner: int) -> bool:
@@ -124,12 +125,6 @@ def _open(pid: int) -> int:
         if error.errno not in (ESRCH, EINVAL, ENOENT):  # EINVAL, in newer kernels ENOENT: the number of a thread
             raise
         raise Refused(f"there is no process {pid}") from None
-
-
-def _has_ended(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _started_by_init(pid: int) -> bool:
