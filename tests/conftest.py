@@ -1,7 +1,9 @@
 """Every test begins with a ledger of its own, and ends with the sockets and children it began with."""
 
+import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,8 +27,17 @@ def _sockets() -> set[str]:
     return {link for link in links if link.startswith("socket:")}
 
 
-def _children() -> list[str]:
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+def _children() -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def _end(children: list[int]) -> None:
+    """So that the next test does not fail for what this one left behind."""
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +46,10 @@ def nothing_leaks() -> Iterator[None]:
     before = _sockets()
     yield
     gc.collect()
+    left = _children()
+    _end(left)
     assert not _sockets() - before, "the test left sockets open"
-    assert not _children(), "the test left children behind"
+    assert not left, "the test left children behind"
 
 
 @pytest.fixture(autouse=True)

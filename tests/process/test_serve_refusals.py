@@ -11,7 +11,7 @@ import pytest
 
 from anyport._clock import pauses
 from serving import another_process, ask, claims, connected, serving, until_claims
-from support import COMMAND, NOBODY, command_as, needs, needs_root, python_as
+from support import COMMAND, NOBODY, command_as, needs, needs_root, python, python_as
 
 ASK = """
 import socket, sys
@@ -67,22 +67,37 @@ def test_the_socket_at_a_path_is_its_users_alone(tmp_path: Path) -> None:
 
 
 def test_processes_that_are_not_there_get_none(tmp_path: Path) -> None:
-    """Never were, have ended, have not been waited for, are threads; and init, which never ends."""
-    with serving(tmp_path) as server:
+    """Never were, have ended, have not been waited for."""
+    with serving(tmp_path) as server, subprocess.Popen(["true"]) as zombie:
         with another_process() as gone:
             pass
-        zombie = subprocess.Popen(["true"])
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-        end = threading.Event()
-        thread = threading.Thread(target=end.wait)
-        thread.start()
-        for pid in 0, 1, 4194303, 99999999999, gone.pid, zombie.pid, thread.native_id:
-            assert server.ask(str(pid)) == b"\n", pid
-        end.set()
-        thread.join()
-        zombie.wait()
+        answers = {pid: server.ask(pid) for pid in (0, 4194303, 99999999999, gone.pid, zombie.pid)}
+        assert set(answers.values()) == {b"\n"}, answers
         assert claims() == {}
         assert server.port()
+
+
+def test_a_thread_gets_none(tmp_path: Path) -> None:
+    """Its number is no process's."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        with serving(tmp_path) as server:
+            assert server.ask(str(thread.native_id)) == b"\n"
+            assert f"there is no process {thread.native_id}" in server.said
+    finally:
+        end.set()
+        thread.join()
+
+
+def test_init_gets_none_from_another_session(tmp_path: Path) -> None:
+    """It takes in orphans and never ends.  The session is our own: that of CI may be init's."""
+    with serving(tmp_path) as server:
+        done = python(ASK, server.address, "1", start_new_session=True)
+        assert (done.stdout, done.stderr) == ("b'\\n'\n", "")
+        assert "a port for process 1: most likely the parent that was meant has ended" in server.said
 
 
 def test_a_process_of_another_network_namespace_gets_none(tmp_path: Path) -> None:
