@@ -29,7 +29,9 @@ class Run:
         limits = ["--port-file", str(self._port_file), "--ready-timeout", f"{LIMIT}s"]
         line = [COMMAND, "run", *limits, *options, "--", *command]
         with self._output.open("wb") as output:
-            self.process = subprocess.Popen(line, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self.process = subprocess.Popen(line, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                process_group=0,  # newer ncats end their whole group on SIGTERM
+            )  # fmt: skip
 
     def wait(self) -> None:
         """Until the program has its port."""

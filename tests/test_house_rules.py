@@ -129,12 +129,16 @@ WITH_OPTIONS = PLAIN | {
     "gettext", "locale", "_locale", "collections.abc", "_typing", "_types", "warnings",
 }  # fmt: skip
 WITH_RECORDS = WITH_OPTIONS | {"typing", "typing.io", "typing.re", "contextlib"}
+WITH_CALLS = PLAIN | {"_ctypes", "ctypes", "ctypes._endian", "types", "_signal", "select"}
+if sys.version_info >= (3, 14):  # where these modules import more themselves
+    WITH_RECORDS |= {"annotationlib", "ast", "_ast"}
+    WITH_CALLS |= {"sysconfig", "threading", "_collections", "_contextvars", "_types", "_weakrefset"}
 FORMS = [
     ("", PLAIN), ("8080", PLAIN), ("8080 8081", PLAIN), ("--from 1080", PLAIN),
     ("--from 1080 --tcp", WITH_OPTIONS), ("--ephemeral", WITH_OPTIONS),
     ("--name web", WITH_OPTIONS | {"_blake2"}), ("--in 7002-7011", WITH_OPTIONS),
-    ("run -- true", PLAIN | {"_ctypes", "ctypes", "ctypes._endian", "types", "_signal", "select"}),
-    ("run -v -- true", WITH_OPTIONS | {"_ctypes", "ctypes", "ctypes._endian", "_signal", "select"}),
+    ("run -- true", WITH_CALLS),
+    ("run -v -- true", WITH_OPTIONS | WITH_CALLS),
     ("hold --for 1ms", WITH_OPTIONS | {"_signal", "select"}),
     ("who 8080", WITH_RECORDS), ("wait 8080 --timeout 0", WITH_RECORDS | {"select"}),
     ("--json", WITH_OPTIONS | {"json", "json.decoder", "json.encoder", "json.scanner", "_json"}),

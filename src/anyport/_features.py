@@ -61,7 +61,7 @@ def _tried(name: str, trial: "Callable[[], None]") -> Feature:
 
 
 def _failed(name: str, error: OSError) -> Feature:
-    if error.errno in (EMFILE, ENFILE):
+    if error.errno in (EMFILE, ENFILE) and not isinstance(error, AnyportError):
         error = ResourceLimit.of(error, "this takes more descriptors than there are")
     if isinstance(error, AnyportError):
         return Feature(name, works=False, why=str(error), errno=error.errno or 0, hint=error.hint)

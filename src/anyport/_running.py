@@ -119,6 +119,7 @@ def run(  # noqa: PLR0913 - the words of the command
     stdin: "Stream" = None,
     stdout: "Stream" = None,
     stderr: "Stream" = None,
+    process_group: "int | None" = None,
     **words: "Unpack[ManyWords]",
 ) -> Running:
     """Start a program on an unused port that is held for it, and return when it is ready: it listens on the port.
@@ -138,7 +139,7 @@ def run(  # noqa: PLR0913 - the words of the command
         retries: how often it is started again when it loses its port.
         ready_timeout: seconds, or a text such as `"2m"`, in which it must listen; then it is stopped.
         detach: it goes on when the caller ends, in a session of its own.
-        cwd, env, stdin, stdout, stderr: as for `subprocess.Popen`; the default is the caller's.
+        cwd, env, stdin, stdout, stderr, process_group: as for `subprocess.Popen`; the default is the caller's.
         words: the others of `find_many`, from `only` to `strict`.
 
     Raises:
@@ -176,6 +177,7 @@ def run(  # noqa: PLR0913 - the words of the command
         runner = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-c", _COMMAND, _PACKAGES, "run", report_to, *options, "--", *arguments],
             pass_fds=[report], cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=detach,
+            process_group=None if detach else process_group,  # the leader of a session leads its group already
         )  # fmt: skip
     except BaseException:
         os.close(pipe)

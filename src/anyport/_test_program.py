@@ -38,8 +38,9 @@ class Program:
     def start(self, words: "dict[str, Any]") -> "Running":
         # O_APPEND, because programs open /dev/stderr anew, and what comes by the old descriptor belongs behind that.
         fcntl(self._file, F_SETFL, fcntl(self._file, F_GETFL) | os.O_APPEND)
-        streams: dict[str, Any] = {"stdin": DEVNULL, "stdout": self._file, "stderr": self._file, **words}
-        self._running = run(self._command, **streams)
+        # A group of its own: some programs end theirs by kill(0, SIGTERM) when they are stopped (ncat 7.99, scripts).
+        defaults: dict[str, Any] = {"stdin": DEVNULL, "stdout": self._file, "stderr": self._file, "process_group": 0}
+        self._running = run(self._command, **{**defaults, **words})
         return self._running
 
     def stop(self) -> None:

@@ -65,6 +65,7 @@ class RunOnPort(Protocol):
         stdin: "Stream" = None,
         stdout: "Stream" = None,
         stderr: "Stream" = None,
+        process_group: "int | None" = 0,
         **words: "Unpack[ManyWords]",
     ) -> "Running":
         """A program that is ready; the words are those of `anyport.run`."""
@@ -168,7 +169,7 @@ def _run_on_port(request: pytest.FixtureRequest) -> "Generator[RunOnPort]":
 
     It has the words of `anyport.run`: `run_on_port(["redis-server", "--port", "{port}"])`.  The program is stopped when
     the scope ends, the last started first.  What it writes is shown when a test fails, unless `stdout` or `stderr` are
-    given.  Its `stdin` is /dev/null.
+    given.  Its `stdin` is /dev/null, and its process group is its own.
     """
     _require_linux()
     from contextlib import ExitStack

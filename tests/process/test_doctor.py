@@ -326,10 +326,11 @@ def test_hardly_any_descriptors(limit: int) -> None:
         ["sh", "-c", f"ulimit -n {limit}; exec {COMMAND} doctor"], capture_output=True, text=True, check=False
     )
     assert "Traceback" not in done.stdout + done.stderr
-    assert done.returncode == (1 if done.stderr else 0)
+    assert done.returncode == (1 if done.stderr or "warning: no port can be found: " in done.stdout else 0)
     assert f"a process may have {limit} descriptors (RLIMIT_NOFILE)" in done.stdout or "RLIMIT_NOFILE" in done.stderr
     refused = [line for line in done.stdout.splitlines() if " no: " in line]
-    cause = r"no: this takes more descriptors than there are: .*Too many open files \(errno 24\)$"
+    words = "this takes more descriptors than there are|the ledger can't be opened|the question can't be answered"
+    cause = rf"no: ({words}): .*Too many open files \(errno 24\)$"
     assert all(re.search(cause, line) for line in refused), refused
     assert refused or limit > 6
 

@@ -55,6 +55,30 @@ def test_a_real_server_runs_until_the_test_ends(pytester: pytest.Pytester, way: 
     bound("::", port).close()
 
 
+def test_a_program_that_ends_its_whole_group_does_not_end_pytest(pytester: pytest.Pytester) -> None:
+    """As scripts do with `trap "kill 0" EXIT`, and newer ncats."""
+    test = """
+    CODE = '''
+    import os, signal, socket, sys
+    signal.signal(signal.SIGTERM, lambda *_: (signal.signal(signal.SIGTERM, signal.SIG_DFL), os.killpg(0, 15)))
+    server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+    server.accept()
+    '''
+
+    def test_one(run_on_port):
+        running = run_on_port([sys.executable, "-c", CODE, "{port}"])
+        if os.getpgid(running.pid) == os.getpgid(0):
+            os.kill(running.pid, 9)  # else those who run this test would end too
+            pytest.fail("it is in our group")
+
+    def test_another(run_on_port):
+        running = run_on_port([sys.executable, "-c", CODE, "{port}"], process_group=None)
+        assert os.getpgid(running.pid) == os.getpgid(0)
+        os.kill(running.pid, 9)
+    """
+    passes(pytester, test)
+
+
 def test_it_takes_the_words_of_run(pytester: pytest.Pytester) -> None:
     """Labels, numbers, variables, a mapped number and streams; standard input is /dev/null unless given."""
     test = """
