@@ -1,7 +1,7 @@
 """The pool: quiet numbers that a process which asks often has claimed ahead, a few at a time.
 
 One claim costs more than one probe: lock, look, read, write, unlock.  So whoever asks again within a tenth of a second
-claims two numbers at once, then four, up to 32, and most calls are one look at a list and one probe.  What was not used
+claims two numbers at once, then four, up to 64, and most calls are one look at a list and one probe.  What was not used
 within that time is claimed anew at the next call, as far as it is still ours.  Whatever is not plain (no number left, a
 bind refused, no IPv6, another network namespace) is left to the long way, which alone knows about errors.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from anyport._ledger.turns import Reserved
 
 _FRESH = 0.1  # seconds that reserved numbers may wait; their claims last this much longer
-_MOST = 32
+_MOST = 64
 
 
 class _Pool:

@@ -25,7 +25,7 @@ from anyport._candidates import QUIET, quiet_at, turn_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 VERSION = 1
 SLOT = 16
@@ -118,6 +118,17 @@ def claims_in(slots: bytes, now: int, lives: "Callable[[int], bool]") -> "dict[i
             port = quiet_at(slot - QUIET.start) if slot in QUIET else slot
             found[port] = owner if word & 0xFF == GIVEN else _when(word & 0xFF, owner, word >> 8)
     return found
+
+
+def claims_in_row(data: bytes, now: int) -> "Iterator[tuple[int, int]]":
+    """(when given, deadline) of each of these records; (0, 0) for one that is no claim."""
+    last = now + LONGEST
+    for word, owner in _record.iter_unpack(data):
+        deadline = word >> 8
+        if now < deadline <= last:
+            yield owner if word & 0xFF == GIVEN else _when(word & 0xFF, owner, deadline), deadline
+        else:
+            yield 0, 0
 
 
 def claims_by_turn(slots: bytes, now: int, lives: "Callable[[int], bool]") -> "list[tuple[int, int, int]]":

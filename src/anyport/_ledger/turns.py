@@ -7,12 +7,11 @@ from anyport._ledger.record import (
     GIVEN,
     SLOT,
     claims_by_turn,
-    deadline_of,
+    claims_in_row,
     given_at,
     pack_claim,
     record_in,
 )
-from anyport._ledger.record import is_claimed as seems_claimed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def by_turn(book: "Book", is_quiet: "IsQuiet", seen: "Survey | None" = None) -> 
     then on the next is the oldest that was not given out again since, until the first of those claims ends.  (One that
     was in use at that time is not looked at again before.)
     """
-    yield from _by_age(book)
+    yield from _by_age(book, is_quiet)
     near = min(_LOOK_AHEAD, _LAP - book.turn)
     start, ahead = book.turn, book.records_from_turn(near)
     for step in range(near):
@@ -67,8 +66,8 @@ def by_turn(book: "Book", is_quiet: "IsQuiet", seen: "Survey | None" = None) -> 
             yield _take_turn(book, port, record)
     if seen is None:
         raise SurveyNeeded
-    yield from _seen(book, seen)
-    yield from _seen(book, survey(book, is_quiet))  # if all of that was given since: under the lock, and for good
+    yield from _seen(book, is_quiet, seen)
+    yield from _seen(book, is_quiet, survey(book, is_quiet))  # all of that was given since: now under the lock
 
 
 def survey(book: "Book", is_quiet: "IsQuiet") -> "Survey":
@@ -77,22 +76,21 @@ def survey(book: "Book", is_quiet: "IsQuiet") -> "Survey":
     It needs no lock: each record is looked at again before its number is given.
     """
     claims = claims_by_turn(book.readable(), boot_microseconds(), lives)
-    claimed = {port for _, port, _ in claims}
-    order = map(quiet_at, range(book.turn, book.turn + _LAP))
-    unclaimed = [port for port in order if port not in claimed and is_quiet(port)]
-    aged = sorted([(given, port) for given, port, _ in claims if is_quiet(port)], reverse=True)
+    left = filter(is_quiet, set(QUIET).difference([port for _, port, _ in claims]))
+    unclaimed = sorted(left, key=lambda port: (turn_of(port) - book.turn) % _LAP)
+    aged = sorted([(given, port) for given, port, _ in claims], reverse=True)
     # Alone: or all who know the same old claims would give the same oldest number.
     return unclaimed, list(shuffled(aged)) if book.alone else aged, min((end for _, _, end in claims), default=0)
 
 
-def _seen(book: "Book", seen: "Survey") -> "Iterator[tuple[int, bytes]]":
+def _seen(book: "Book", is_quiet: "IsQuiet", seen: "Survey") -> "Iterator[tuple[int, bytes]]":
     unclaimed, aged, until = seen
     for port in unclaimed:
         record = book.record(port)
         if not is_claimed(record, book.now):
             yield _take_turn(book, port, record)
     book.aged, book.full_until = aged, until  # not before: while there are others, age does not count
-    yield from _by_age(book)
+    yield from _by_age(book, is_quiet)
 
 
 def _take_turn(book: "Book", port: int, record: bytes) -> "tuple[int, bytes]":
@@ -106,23 +104,25 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[R
     They are not probed yet: whoever reserves them tries them one by one.
     """
     count = min(count, _LAP - book.turn)  # those after the lap's end are not side by side with these
-    ports = [quiet_at(book.turn + step) for step in range(count)]
+    now, until = book.now, book.now + keep
     ahead = book.records_from_turn(count)
-    records = [ahead[at : at + SLOT] for at in range(0, count * SLOT, SLOT)]
-    quiet = [at for at in range(count) if is_quiet(ports[at])]
     # Whether the owner of a claim lives is not asked here, for every call of a loop waits for this: by_turn does.
-    claimed = any(seems_claimed(records[at], book.now) for at in quiet)
-    if claimed:
-        oldest = book.aged[: -len(quiet) - 1 : -1] if book.now < book.full_until else []
-        if oldest != [(given_at(records[at]), ports[at]) for at in quiet] or oldest[-1][0] > book.now:
+    turns = enumerate(zip(map(quiet_at, range(book.turn, book.turn + count)), claims_in_row(ahead, now), strict=True))
+    quiet = [(at, port, given, deadline) for at, (port, (given, deadline)) in turns if is_quiet(port)]
+    if any(deadline for _, _, _, deadline in quiet):
+        oldest = book.aged[: -len(quiet) - 1 : -1] if now < book.full_until else []
+        if oldest != [(given, port) for _, port, given, _ in quiet] or oldest[-1][0] > now:
             return []  # or one is a process's: it counts as given when its claim will end
         del book.aged[-len(quiet) :]
-    for at in quiet:
-        deadline = max(book.now + keep, deadline_of(records[at]) if claimed else 0)
-        records[at] = pack_claim(deadline, GIVEN, book.now + at)  # + at: none was given at the same time
+    records = [ahead[at : at + SLOT] for at in range(0, count * SLOT, SLOT)]
+    reserved: list[Reserved] = []
+    for at, port, _, deadline in quiet:
+        records[at] = record = pack_claim(max(until, deadline), GIVEN, now + at)  # + at: no two at the same time
+        reserved.append((port, record))
     book.claim_from_turn(b"".join(records))
     book.take_turn((book.turn + count) % _LAP)
-    return [(ports[at], records[at]) for at in reversed(quiet)]
+    reserved.reverse()
+    return reserved
 
 
 def renew(book: "Book", reserved: "list[Reserved]", keep: int) -> "list[Reserved]":
@@ -133,9 +133,9 @@ def renew(book: "Book", reserved: "list[Reserved]", keep: int) -> "list[Reserved
     return [(port, book.record(port)) for port, _ in still_ours]
 
 
-def _by_age(book: "Book") -> "Iterator[tuple[int, bytes]]":
+def _by_age(book: "Book", is_quiet: "IsQuiet") -> "Iterator[tuple[int, bytes]]":
     while book.aged and book.now < book.full_until:
         given, port = book.aged.pop()
         record = book.record(port)
-        if given_at(record) == given:
+        if given_at(record) == given and is_quiet(port):
             yield _take_turn(book, port, record)
