@@ -23,6 +23,12 @@ _WIDE_RANGE = (30000, 65535)  # as wide as can be while the quiet range stays qu
 
 def is_broken(found: "Findings") -> bool:
     """Whether `find` can't do its work here."""
+    server = found.features.get("portserver")
+    return _finds_none(found) or (server is not None and not server.works)
+
+
+def _finds_none(found: "Findings") -> bool:
+    """Whether it can't even without a portserver."""
     return not found.features["find"].works
 
 
@@ -30,6 +36,7 @@ def advice(found: "Findings") -> "list[Advice]":
     """One for each thing that should be changed, the gravest first."""
     return [
         *_on_find(found),
+        *_on_portserver(found),
         *_on_holds(found),
         *_on_quiet_range(found.ports),
         *(each for use in found.uses for each in _on_use(use, found.ports)),
@@ -42,15 +49,21 @@ def advice(found: "Findings") -> "list[Advice]":
 
 
 def _on_find(found: "Findings") -> "Iterator[Advice]":
-    if is_broken(found):
+    if _finds_none(found):
         broken = found.features["find"]
         yield f"no port can be found: {broken.why}", broken.hint or "a sandbox or a limit of this system forbids it"
+
+
+def _on_portserver(found: "Findings") -> "Iterator[Advice]":
+    server = found.features.get("portserver")
+    if server and not server.works:
+        yield f"`anyport` and `find` get no port: {server.why}", server.hint
 
 
 def _on_holds(found: "Findings") -> "Iterator[Advice]":
     for protocol in ("tcp", "udp"):
         hold = found.features[f"hold {protocol}"]
-        if not (hold.works or is_broken(found)):
+        if not (hold.works or _finds_none(found)):
             text = f"a {protocol.upper()} port can't be held and handed over here: {hold.why}"
             yield text, hold.hint or "this is not how Linux does it: gVisor and WSL 1 are other kernels"
 
@@ -108,7 +121,7 @@ def _on_descriptors(found: "Findings") -> "Iterator[Advice]":
 
 def _on_sock_diag(found: "Findings") -> "Iterator[Advice]":
     all_sockets, bound_only = found.features["sock_diag"], found.features["bound-only"]
-    if is_broken(found):
+    if _finds_none(found):
         return
     if not all_sockets.works:
         text = f"the kernel's socket table can't be asked (netlink, sock_diag): {all_sockets.why}; so it is not seen"
@@ -125,7 +138,7 @@ def _on_sock_diag(found: "Findings") -> "Iterator[Advice]":
 def _on_supervision(found: "Findings") -> "Iterator[Advice]":
     features = found.features
     broken = features["supervised"]
-    if broken.works or is_broken(found):
+    if broken.works or _finds_none(found):
         return
     errno, way_out = broken.errno, broken.hint
     if "ptrace_scope" in broken.why:

@@ -10,10 +10,11 @@ from _socket import SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET
 from errno import EADDRINUSE, EMFILE, ENFILE
 from typing import NamedTuple
 
-from anyport import _rehearsal
+from anyport import _portserver, _rehearsal
 from anyport._answer import answer
 from anyport._door import open_door
 from anyport._linux import proc, sock_diag
+from anyport._portserver.client import reach
 from anyport._run import trap
 from anyport._selection import Selection
 from anyport.errors import AnyportError, ResourceLimit
@@ -36,13 +37,15 @@ class Feature(NamedTuple):
 
 
 def features() -> "dict[str, Feature]":
-    """All of them by name."""
+    """All of them by name; the portserver is one if the environment names it."""
     found: dict[str, Feature] = {}
     for name, trial in _TRIALS.items():
         if name in _WITHOUT_PORT or found["find"].works:
             found[name] = _tried(name, trial)
         else:
             found[name] = Feature(name, works=None, why="not tried: there is no port to try it with")
+    if server := _portserver.address():
+        found["portserver"] = _tried("portserver", lambda: reach(server))
     return found
 
 
@@ -55,16 +58,17 @@ def hand_overs(found: "dict[str, Feature]") -> "list[str]":
 def _tried(name: str, trial: "Callable[[], None]") -> Feature:
     try:
         trial()
-    except OSError as error:
+    except (OSError, AnyportError) as error:
         return _failed(name, error)
     return Feature(name, works=True)
 
 
-def _failed(name: str, error: OSError) -> Feature:
-    if error.errno in (EMFILE, ENFILE) and not isinstance(error, AnyportError):
-        error = ResourceLimit.of(error, "this takes more descriptors than there are")
+def _failed(name: str, error: "OSError | AnyportError") -> Feature:
     if isinstance(error, AnyportError):
-        return Feature(name, works=False, why=str(error), errno=error.errno or 0, hint=error.hint)
+        errno = error.errno if isinstance(error, OSError) else 0
+        return Feature(name, works=False, why=str(error), errno=errno or 0, hint=error.hint)
+    if error.errno in (EMFILE, ENFILE):
+        return _failed(name, ResourceLimit.of(error, "this takes more descriptors than there are"))
     if not error.errno:
         return Feature(name, works=False, why=str(error))
     why = trap.reason(error, "the program") if name in _TRAPS else f"{error.strerror} (errno {error.errno})"

@@ -140,7 +140,7 @@ class Server:
         try:
             pid = client.hear()
         except EOFError:
-            self._drop(client, "" if client.is_answered else "half a line")
+            self._drop(client, "half a line" if client.is_half_heard else "")
         except ConnectionError:
             self._give_up(client)
         except Garbage:

@@ -1,6 +1,7 @@
 """A port from the server that PORTSERVER_ADDRESS names, or an error that says why not."""
 
 import contextlib
+import json
 import os
 import pickle
 import socket
@@ -212,6 +213,22 @@ def test_a_number_of_the_ephemeral_range_is_remarked_on(address: str) -> None:
             "anyport: note: 20500 lies in the ephemeral range 20000-20999: unless the portserver holds it, the kernel "
             "may give it to another program before yours binds it\n"
         )
+
+
+def test_the_doctor_says_that_it_can_not_be_asked(tmp_path: Path, address: str) -> None:
+    """For then a plain `anyport` gets no port; and nothing of it where there is no such variable."""
+    done = command("doctor")
+    why = f"the portserver {address} can't be asked: Connection refused (errno 111)"
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"\n  portserver          no: {why}\n" in done.stdout
+    assert f"\nwarning: `anyport` and `find` get no port: {why}\nhint: start `anyport serve`, unset " in done.stdout
+    with serving(tmp_path, address=address):
+        found = json.loads(command("doctor", "--json").stdout)
+        assert found["features"][-1] == {"name": "portserver", "works": True, "why": "", "errno": 0, "hint": ""}
+    os.environ["PORTSERVER_ADDRESS"] = "@"
+    assert "warning: `anyport` and `find` get no port: '@' is no address of a" in command("doctor").stdout
+    del os.environ["PORTSERVER_ADDRESS"]
+    assert "portserver" not in command("doctor").stdout
 
 
 def test_an_address_that_is_none_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:

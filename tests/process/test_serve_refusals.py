@@ -11,7 +11,7 @@ import pytest
 
 from anyport._clock import pauses
 from serving import another_process, ask, claims, connected, serving, until_claims
-from support import COMMAND, NOBODY, command_as, needs, needs_root, python, python_as
+from support import COMMAND, NOBODY, anyport, command_as, needs, needs_root, python, python_as
 
 ASK = """
 import socket, sys
@@ -168,6 +168,16 @@ def test_garbage_and_half_lines_get_no_port(tmp_path: Path, words: bytes) -> Non
             assert client.recv(100) in (b"\n", b"")
         assert server.port()
         assert "refused: " in server.said
+
+
+def test_a_client_that_only_looks_is_no_refusal(tmp_path: Path) -> None:
+    """As `anyport doctor` does, or `nc -z`."""
+    with serving(tmp_path) as server:
+        connected(server.address).close()
+        os.environ["PORTSERVER_ADDRESS"] = server.address  # the fixture puts it back
+        assert "\n  portserver          yes\n" in anyport("doctor").stdout
+        assert server.port()
+        assert server.said == ""
 
 
 def test_what_comes_before_and_behind_the_number_does_not_matter(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ _WORDS = {
     "find": "find ports", "hold tcp": "hold TCP ports", "hold udp": "hold UDP ports", "reuseport": "SO_REUSEPORT",
     "ipv6": "IPv6", "sock_diag": "see sockets", "bound-only": "see held ports", "processes": "see processes",
     "pidfd_getfd": "pidfd_getfd", "seccomp": "seccomp listener", "supervised": "supervise programs",
+    "portserver": "portserver",
 }  # fmt: skip
 _WIDTH = 20
 

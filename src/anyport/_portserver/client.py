@@ -48,6 +48,20 @@ def ask(server: str, pid: int, count: int) -> "list[int]":
     return ports
 
 
+def reach(server: str) -> None:
+    """Connect to the server and see whose it is, without a request; PortServerError, or InvalidSelection."""
+    path = wire.sun_path(server)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        _connect(sock, server, path, time.monotonic() + _PATIENCE)
+    except PortServerError:
+        raise
+    except OSError as error:
+        raise _unreachable(server, error) from None
+    finally:
+        sock.close()
+
+
 def _ask(server: str, path: bytes, pid: int) -> int:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
@@ -71,15 +85,9 @@ def _ask(server: str, path: bytes, pid: int) -> int:
 
 
 def _talk(sock: "_socket.socket", server: str, path: bytes, pid: int) -> bytes:
-    """Send the request and read the answer, all within the patience.
-
-    By SO_SNDTIMEO and SO_RCVTIMEO, not settimeout: a connect to a Unix socket whose queue is full waits only if the
-    socket blocks (unix(7): EAGAIN).
-    """
+    """Send the request and read the answer, all within the patience."""
     end = time.monotonic() + _PATIENCE
-    _limit(sock, end)
-    sock.connect(path)
-    _check_peer(sock, server)
+    _connect(sock, server, path, end)
     sock.sendall(wire.request(pid))
     data = b""
     while b"\n" not in data and len(data) < wire.MOST:
@@ -89,6 +97,17 @@ def _talk(sock: "_socket.socket", server: str, path: bytes, pid: int) -> bytes:
             break
         data += part
     return data
+
+
+def _connect(sock: "_socket.socket", server: str, path: bytes, end: float) -> None:
+    """Be connected to a server that is believed.
+
+    By SO_SNDTIMEO and SO_RCVTIMEO, not settimeout: a connect to a Unix socket whose queue is full waits only if the
+    socket blocks (unix(7): EAGAIN).
+    """
+    _limit(sock, end)
+    sock.connect(path)
+    _check_peer(sock, server)
 
 
 def _limit(sock: "_socket.socket", end: float) -> None:

@@ -43,6 +43,11 @@ class Connection:
         self._data += part
         return wire.read_request(self._data)
 
+    @property
+    def is_half_heard(self) -> bool:
+        """Whether its line has begun and not ended."""
+        return bool(self._data)
+
     def answer(self, port: int, owner: int = 0) -> None:
         """Say the port, or that there is none (0); OSError if the client is gone."""
         self.is_answered, self.port, self.owner, self._data = True, port, owner, b""
