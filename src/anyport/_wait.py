@@ -28,6 +28,7 @@ TIMEOUT = 30.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds
 _OTHER_PROC = "that takes the /proc of this pid namespace"
 _HINT = "`anyport wait --help` shows what can be asked"
+_EXAMPLE = "anyport wait 8080"
 _MOST = 5  # ports that a message tells of
 _SHARE = 60  # a pause is so many times as long as the look before it took of the processor: below 2 % of one
 
@@ -73,9 +74,9 @@ def wait(  # noqa: PLR0913 - one signature for all the words of the question
         raise InvalidSelection(f"{until!r} is nothing to wait for: it is {LISTENING} or {UNUSED}", hint=_HINT)
     if tree is not None and strict:
         raise InvalidSelection("--strict and --tree can't be used together", hint="what is left over is nobody's")
-    ports = read_ports(port)
+    ports = read_ports(port, hint=_EXAMPLE)
     if not ports:
-        raise InvalidSelection("no port to wait for", hint="anyport wait 8080")
+        raise InvalidSelection("no port to wait for", hint=_EXAMPLE)
     protocols = protocols_of(tcp=tcp or not udp, udp=udp)
     limit = float("inf") if timeout is None else parse_duration(timeout)
     family = None if tree is None else _Tree(check_pid(tree))

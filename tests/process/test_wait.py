@@ -198,6 +198,7 @@ def test_a_tree_that_had_ended_before() -> None:
     [
         {"port": []}, {"port": "abc"}, {"port": 0}, {"port": 70000}, {"port": "9-8"}, {"port": None},
         {"until": "foo"}, {"until": ""}, {"timeout": "x"}, {"timeout": -1}, {"timeout": float("nan")},
+        {"timeout": 10**400},
         {"tree": 0}, {"tree": -1}, {"tree": os.getpid(), "strict": True},
     ],
 )  # fmt: skip
@@ -207,6 +208,14 @@ def test_a_question_that_can_not_be_asked(words: dict[str, object]) -> None:
     with pytest.raises(anyport.InvalidSelection):
         anyport.wait(**{"port": 20123, **words})  # type: ignore[arg-type]
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("port", [[], range(5, 5), None])
+def test_no_port_is_nothing_to_wait_for(port: "list[int] | range | None") -> None:
+    """The hint is one that helps here: None, which is every port for `who`, does not."""
+    with pytest.raises(anyport.InvalidSelection, match=r"^no port ") as error:
+        anyport.wait(port)  # type: ignore[arg-type]
+    assert error.value.hint == "anyport wait 8080"
 
 
 def test_it_never_connects() -> None:
