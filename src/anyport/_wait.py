@@ -146,7 +146,7 @@ class _Tree:
 
 
 def _unseen(pid: int, why: str) -> AnyportError:
-    return AnyportError(f"the sockets of process {pid} can't be seen", hint=f"{why}; or wait without --tree")
+    return AnyportError(f"the sockets of process {pid} can't be seen", hint=f"{why}; or wait without it")
 
 
 class _Waiting:
