@@ -39,6 +39,7 @@ def advice(found: "Findings") -> "list[Advice]":
         *_on_portserver(found),
         *_on_holds(found),
         *_on_quiet_range(found.ports),
+        *_on_ephemeral_range(found.ports),
         *(each for use in found.uses for each in _on_use(use, found.ports)),
         *_on_autobind(found.ports),
         *_on_descriptors(found),
@@ -78,14 +79,21 @@ def _on_quiet_range(ports: "Ports") -> "Iterator[Advice]":
         yield text, _set_range(_USUAL_RANGE)
     else:
         text = f"net.ipv4.ip_local_reserved_ports {left}, so {danger}"
-        yield text, f"reserve fewer: {_set('net.ipv4.ip_local_reserved_ports', '8080,9000-9010')}, for example"
+        yield text, _reserve_fewer()
+
+
+def _on_ephemeral_range(ports: "Ports") -> "Iterator[Advice]":
+    if not ports.available:
+        text = f"net.ipv4.ip_local_reserved_ports leaves no ports of the ephemeral range {ports.low}-{ports.high}"
+        yield f"{text}, so outgoing connections and binds of port 0 fail", _reserve_fewer()
 
 
 def _on_use(use: "Use", ports: "Ports") -> "Iterator[Advice]":
-    if use.ports < _MOST_USED * ports.size:
+    available = ports.available
+    if not available or use.ports < _MOST_USED * available:
         return
     state, by_state = next(iter(use.states.items()), ("", 0))
-    text = f"{use.ports} of {ports.size} ephemeral {use.protocol.upper()} ports are in use, {by_state} of them {state}"
+    text = f"{use.ports} of {available} ephemeral {use.protocol.upper()} ports are in use, {by_state} of them {state}"
     program, by_program = next(iter(use.programs.items()), ("", 0))
     program = printable(program)
     if by_program:
@@ -98,6 +106,8 @@ def _room(ports: "Ports", state: str, program: str) -> str:
         return f"{_set('net.ipv4.tcp_tw_reuse', '1')} lets outgoing connections have those in TIME_WAIT"
     if ports.size < _WIDE_RANGE[1] - _WIDE_RANGE[0] + 1:
         return f"{_set_range(_WIDE_RANGE)} makes the range wider"
+    if ports.available < (1 - _MOST_USED) * ports.size:
+        return _reserve_fewer()
     return f"end {program}, or have it use its connections again" if program else "have programs use connections again"
 
 
@@ -170,3 +180,7 @@ def _set_range(ports: "tuple[int, int]") -> str:
 
 def _set(name: str, value: str) -> str:
     return f"`sysctl -w {name}={value}`"
+
+
+def _reserve_fewer() -> str:
+    return f"reserve fewer: {_set('net.ipv4.ip_local_reserved_ports', '8080,9000-9010')}, for example"

@@ -15,7 +15,7 @@ _HINT = "write it as 500ms, 30s, 10m or 24h"
 def parse_duration(value: "str | float") -> float:
     """Seconds, from a number of seconds or a text such as `500ms`, `30s`, `10m`; InvalidSelection for all else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = _as_float(value)
     elif isinstance(value, str):
         seconds = _parse_text(value)
     else:
@@ -25,6 +25,13 @@ def parse_duration(value: "str | float") -> float:
     if seconds < 0:
         raise InvalidSelection(f"the duration {value} is below its limit, 0", hint=_HINT)
     return seconds
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidSelection("a duration has more digits than there is time", hint=_HINT) from None
 
 
 def _parse_text(text: str) -> float:

@@ -14,7 +14,7 @@ from anyport._features import Feature, features, hand_overs
 from anyport._ledger import health
 from anyport._linux import sysctl
 from anyport._linux.socket import own_netns_cookie
-from anyport._ports import PortSet
+from anyport._ports import PortSet, parse_ports
 from anyport._version import __version__
 from anyport._who import who
 
@@ -57,9 +57,19 @@ class Ports(NamedTuple):
         """Of the ephemeral range."""
         return self.high - self.low + 1
 
+    @property
+    def given(self) -> "frozenset[int]":
+        """What the kernel gives of it: all but the reserved ports."""
+        return frozenset(range(self.low, self.high + 1)).difference(parse_ports(self.reserved) if self.reserved else ())
+
+    @property
+    def available(self) -> int:
+        """How many these are."""
+        return len(self.given)
+
 
 class Use(NamedTuple):
-    """How many different ephemeral ports of a protocol are in use, by state and by program.
+    """How many different ephemeral ports of a protocol are in use, by state and by program; reserved ones don't count.
 
     `programs` are the five that have most; `left_over` are ports of connections that no process has any more, `unseen`
     those whose process can't be seen.  One port may be counted in several places: connections have their server's port.
@@ -159,7 +169,8 @@ def seen() -> "list[Seen]":
 
 def use(protocol: str, ports: Ports, sockets: "Iterable[Seen]") -> Use:
     """Count the ephemeral ports of a protocol (pure)."""
-    mine = [each for each in sockets if each.protocol == protocol and ports.low <= each.port <= ports.high]
+    given = ports.given
+    mine = [each for each in sockets if each.protocol == protocol and each.port in given]
     states: dict[str, set[int]] = {}
     programs: dict[str, set[int]] = {}
     for each in mine:

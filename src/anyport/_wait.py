@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 LISTENING, UNUSED = "listening", "unused"
 TIMEOUT = 30.0  # seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds
+_OTHER_PROC = "that takes the /proc of this pid namespace"
 _HINT = "`anyport wait --help` shows what can be asked"
+_EXAMPLE = "anyport wait 8080"
 _MOST = 5  # ports that a message tells of
 _SHARE = 60  # a pause is so many times as long as the look before it took of the processor: below 2 % of one
 
@@ -64,16 +66,17 @@ def wait(  # noqa: PLR0913 - one signature for all the words of the question
         TimedOut: it did not come to that in time, or the process `tree` has ended without listening; `occupants` holds
             what stood in the way, on five ports at most.
         InvalidSelection: the question can't be asked.
-        AnyportError: the sockets of `tree` can't be seen: it is another user's process.
+        AnyportError: the sockets of `tree` can't be seen: it is another user's process; or, of `"unused"`, those of a
+            descendant can't, and one of them may have the port.
         Unsupported, ResourceLimit: as for `who`; elsewhere than on Linux also for `tree`.
     """
     if until not in (LISTENING, UNUSED):
         raise InvalidSelection(f"{until!r} is nothing to wait for: it is {LISTENING} or {UNUSED}", hint=_HINT)
     if tree is not None and strict:
         raise InvalidSelection("--strict and --tree can't be used together", hint="what is left over is nobody's")
-    ports = read_ports(port)
+    ports = read_ports(port, hint=_EXAMPLE)
     if not ports:
-        raise InvalidSelection("no port to wait for", hint="anyport wait 8080")
+        raise InvalidSelection("no port to wait for", hint=_EXAMPLE)
     protocols = protocols_of(tcp=tcp or not udp, udp=udp)
     limit = float("inf") if timeout is None else parse_duration(timeout)
     family = None if tree is None else _Tree(check_pid(tree))
@@ -105,8 +108,7 @@ class _Tree:
         is_shown = is_ours() and os.path.exists(f"/proc/{self.pid}") and may_look_into(self.pid)
         if not (is_shown or self.has_ended()):
             self.close()
-            why = "only its user and root may" if is_ours() else "that takes the /proc of this pid namespace"
-            raise AnyportError(f"the sockets of process {self.pid} can't be seen", hint=f"{why}; or wait without it")
+            raise _unseen(self.pid, "only its user and root may" if is_ours() else _OTHER_PROC)
 
     def look(self) -> None:
         from anyport._linux.proc import tree_inodes
@@ -117,6 +119,23 @@ class _Tree:
     def has(self, each: "Occupant") -> bool:
         return each.inode in self._inodes
 
+    def hidden(self) -> int:
+        """One of these processes whose sockets can't be seen, such as a set-uid program, or 0."""
+        from anyport._linux.proc import descendants, may_look_into, stat
+
+        pids = [] if self.has_ended() else [self.pid, *descendants(self.pid)]
+        # Nobody may look into one that has ended, and it has nothing.
+        unseen = (pid for pid in pids if not may_look_into(pid) and (found := stat(pid)) and found.state != "Z")
+        return next(unseen, 0)
+
+    def check_others(self, others: "Iterable[Occupant]") -> None:
+        """AnyportError if one of these sockets, which it is not seen to have, may be its own all the same."""
+        from anyport._linux.proc import socket_owners
+
+        inodes = {each.inode for each in others if each.inode}
+        if inodes and (pid := self.hidden()) and inodes - socket_owners(inodes).keys():
+            raise _unseen(pid, "root can")
+
     def has_ended(self) -> bool:
         """Whether the process itself has: then it can't be told any more what it started."""
         return self._fd < 0 or has_ended(self._fd)
@@ -124,6 +143,10 @@ class _Tree:
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+
+def _unseen(pid: int, why: str) -> AnyportError:
+    return AnyportError(f"the sockets of process {pid} can't be seen", hint=f"{why}; or wait without it")
 
 
 class _Waiting:
@@ -153,8 +176,14 @@ class _Waiting:
     def _still_in_use(self) -> "set[Number]":
         # All states are a longer look: only when nothing listens or is bound any more.
         bound = self._numbers(self._look(_table.WITHOUT_PEER))
-        seen = bound or self._numbers(each for each in self._look() if self._strict or not each.is_left_over)
-        return seen or self._hidden()
+        if bound:
+            return bound
+        found = [each for each in self._look() if self._strict or not each.is_left_over]
+        if seen := self._numbers(found):
+            return seen
+        if self._tree:
+            self._tree.check_others(found)
+        return self._hidden()
 
     def _hidden(self) -> "set[Number]":
         """Where the table lacks sockets that are bound only, a bind of each port decides at last."""
@@ -191,14 +220,18 @@ class _Waiting:
         verdicts = [each.verdict for each in findings if each.number in shown]
         more = [f"and {len(missing) - len(shown)} more"] if len(missing) > len(shown) else []
         text = f"{what}{goal}: {'; '.join([*verdicts, *more])}"
-        return TimedOut(text, hint=self._hint(seen.occupants, hint), occupants=seen.occupants)
+        occupants = [each for each in seen.occupants if (each.port, each.protocol) in missing]
+        return TimedOut(text, hint=self._hint(occupants, hint), occupants=occupants)
 
     def _hint(self, occupants: "Sequence[Occupant]", hint: str) -> str:
         if self._strict and self._until == UNUSED and occupants and all(each.is_left_over for each in occupants):
             return "without --strict what is left over from connections does not count"
-        if self._until == LISTENING and self._tree and any(each.state == "LISTEN" for each in occupants):
-            return "another process has it"
-        return hint
+        servers = [each for each in occupants if each.state == "LISTEN"]
+        if not (self._until == LISTENING and self._tree and servers):
+            return hint
+        if not all(each.processes for each in servers) and (pid := self._tree.hidden()):
+            return f"process {pid} may have it, and can't be looked into: root sees more"
+        return "another process has it"
 
 
 def _looks(limit: float) -> "Iterator[None]":

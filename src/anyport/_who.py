@@ -137,22 +137,22 @@ def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | Non
     return circumstances
 
 
-def read_ports(port: "Ports | None") -> PortSet:
-    """The ports that are asked for; an empty set means all."""
+def read_ports(port: "Ports | None", hint: str = "None means every port in use") -> PortSet:
+    """The ports that are asked for; an empty set means all.  `hint` is for what has none, such as an empty list."""
     if port is None:
         return PortSet()
     if isinstance(port, (str, range)):
-        return _not_empty(parse_ports(port))
+        return _not_empty(parse_ports(port), hint)
     if isinstance(port, (int, bytes)) or not hasattr(port, "__iter__"):
         port = [check_port(port)]
     parts = [parse_ports(each if isinstance(each, (str, range)) else [each]) for each in port]
     ranges = [found for part in parts for found in part.ranges]
-    return _not_empty(PortSet([*ranges, *(range(number, number + 1) for part in parts for number in part.named)]))
+    return _not_empty(PortSet([*ranges, *(range(number, number + 1) for part in parts for number in part.named)]), hint)
 
 
-def _not_empty(ports: PortSet) -> PortSet:
+def _not_empty(ports: PortSet, hint: str) -> PortSet:
     if not ports:
-        raise InvalidSelection("no port is named", hint="None means every port in use")
+        raise InvalidSelection("no port is named", hint=hint)
     return ports
 
 

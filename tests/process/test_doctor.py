@@ -233,6 +233,34 @@ def test_ports_in_use_are_counted_by_state_and_program() -> None:
     assert (udp["ports"], udp["states"], udp["programs"]) == (1, {"BOUND": 1}, {me: 1})
 
 
+def test_reserved_ports_are_not_there_to_be_used() -> None:
+    """The range is exhausted when the kernel has no port left to give: that is tried, and the warning names it."""
+    needs_root()
+    with private_network((40000, 40019)), contextlib.ExitStack() as stack:
+        sysctl("net/ipv4/ip_local_reserved_ports", "8080,40000-40009,40019")
+        for port in (40000, *range(40010, 40019)):
+            stack.enter_context(bound("::", port))
+        with pytest.raises(OSError, match="Address already in use"):
+            bound("::", 0)
+        found = examined()
+        lines = anyport("doctor").stdout
+    tcp, udp = found["uses"]
+    assert (tcp["ports"], tcp["share"], tcp["states"]) == (9, 1.0, {"BOUND": 9})
+    assert (udp["ports"], udp["share"]) == (0, 0.0)
+    assert (found["ports"]["size"], found["ports"]["available"]) == (20, 9)
+    assert messages(found).startswith("9 of 9 ephemeral TCP ports are in use, 9 of them BOUND")
+    assert "  ephemeral range     40000-40019, 20 ports, 9 of them not reserved\n" in lines
+    with private_network((40000, 40019)):
+        sysctl("net/ipv4/ip_local_reserved_ports", "40000-40019")
+        found = examined()
+        assert [each["share"] for each in found["uses"]] == [0.0, 0.0]
+        assert re.match(r"net\.ipv4\.ip_local_reserved_ports leaves no ports of the ephemeral range ", messages(found))
+        with pytest.raises(OSError, match="Address already in use"):
+            bound("::", 0)
+        with pytest.raises(OSError, match="Cannot assign requested address"):
+            socket.create_connection(("127.0.0.1", 1))
+
+
 EVIL = """
 import socket
 from anyport._linux import libc

@@ -198,6 +198,7 @@ def test_a_tree_that_had_ended_before() -> None:
     [
         {"port": []}, {"port": "abc"}, {"port": 0}, {"port": 70000}, {"port": "9-8"}, {"port": None},
         {"until": "foo"}, {"until": ""}, {"timeout": "x"}, {"timeout": -1}, {"timeout": float("nan")},
+        {"timeout": 10**400},
         {"tree": 0}, {"tree": -1}, {"tree": os.getpid(), "strict": True},
     ],
 )  # fmt: skip
@@ -207,6 +208,14 @@ def test_a_question_that_can_not_be_asked(words: dict[str, object]) -> None:
     with pytest.raises(anyport.InvalidSelection):
         anyport.wait(**{"port": 20123, **words})  # type: ignore[arg-type]
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("port", [[], range(5, 5), None])
+def test_no_port_is_nothing_to_wait_for(port: "list[int] | range | None") -> None:
+    """The hint is one that helps here: None, which is every port for `who`, does not."""
+    with pytest.raises(anyport.InvalidSelection, match=r"^no port ") as error:
+        anyport.wait(port)  # type: ignore[arg-type]
+    assert error.value.hint == "anyport wait 8080"
 
 
 def test_it_never_connects() -> None:
@@ -260,3 +269,55 @@ except anyport.AnyportError as error:
         done = python_as(free_uid("waits"), code)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"the sockets of process {os.getpid()} can't be seen\n"
+
+
+HIDDEN = """
+says, ends = os.pipe(), os.pipe()
+tree = os.fork()
+if not tree:
+    os.close(ends[1])
+    if os.fork():
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+    else:
+        server = socket.create_server(("127.0.0.1", 20123))
+        set_dumpable(False)  # as a set-uid program is, or what it starts
+    os.write(says[1], b"1")
+    os.read(ends[0], 1)
+    os._exit(0)
+"""
+
+
+def test_a_descendant_that_can_not_be_looked_into() -> None:
+    """Its port is not called unused, nor another's; a port whose processes can be seen is, and what has ended is."""
+    code = f"""
+import os, socket
+{HIDDEN}
+os.read(says[0], 1)
+try:
+    anyport.wait(20123, tree=tree, timeout=0)
+except anyport.TimedOut as error:
+    print(error.hint)
+try:
+    anyport.wait([20123, 20124], tree=tree, until="unused", timeout=0)
+except anyport.AnyportError as error:
+    print(type(error).__name__, error, error.hint, sep=": ")
+with socket.create_server(("127.0.0.1", 20125)):
+    anyport.wait(20125, tree=tree, until="unused", timeout=0)
+os.write(ends[1], b"1")
+os.read(says[0], 1)
+anyport.wait([20123, 20124], tree=tree, until="unused", timeout=0)
+"""
+    with listening("127.0.0.1", 20124):
+        done = python_as(NOBODY, code)
+    assert (done.returncode, done.stderr) == (0, "")
+    hint, error = done.stdout.splitlines()
+    assert re.fullmatch(r"process \d+ may have it, and can't be looked into: root sees more", hint)
+    assert re.fullmatch(r"AnyportError: the sockets of process \d+ can't be seen: .*", error)
+
+
+def test_what_stands_in_the_way_is_of_that_protocol() -> None:
+    """The tree's TCP server is not in the way of its UDP one, and no other process has anything."""
+    with listening("127.0.0.1", 20123):
+        error = timed_out(20123, tree=os.getpid(), tcp=True, udp=True)
+    assert "listens: 20123/udp is unused" in str(error)
+    assert (error.hint, error.occupants) == ("a longer --timeout waits longer", [])

@@ -149,14 +149,25 @@ def test_bad_input_is_not_written_as_json(words: list[str]) -> None:
     assert_refused(command("wait", "--json", *words), 2, "")
 
 
+@pytest.mark.parametrize("words", [["20123"], ["20120-20124"], ["20120-20124", "20123"]])
 @pytest.mark.parametrize("reuse", [True, False])
-def test_a_leftover_that_keeps_every_server_out_is_remarked(reuse: bool) -> None:
+def test_a_leftover_that_keeps_every_server_out_is_remarked(reuse: bool, words: list[str]) -> None:
     """The port counts as unused all the same; where a server with SO_REUSEADDR can bind nothing is said."""
     leave_time_wait(20123, reuse=reuse)
-    done = command("wait", "20123", "--until", "unused")
+    done = command("wait", *words, "--until", "unused")
     assert (done.returncode, done.stdout) == (0, "")
     note = r"anyport: note: 20123/tcp is in use: TIME_WAIT .*\nhint: even a server with SO_REUSEADDR can't bind it .*\n"
     assert re.fullmatch("" if reuse else note, done.stderr), done.stderr
+
+
+def test_not_more_than_five_leftovers_are_remarked() -> None:
+    """Of a range there may be thousands."""
+    for port in range(20120, 20127):
+        leave_time_wait(port, reuse=False)
+    done = command("wait", "20120-20130", "--until", "unused")
+    *notes, last = done.stderr.splitlines()[::2]
+    assert [note.split()[2] for note in notes] == [f"{port}/tcp" for port in range(20120, 20125)]
+    assert (done.returncode, last) == (0, "anyport: note: and 2 more ports")
 
 
 def test_ctrl_c() -> None:

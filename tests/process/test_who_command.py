@@ -88,6 +88,16 @@ def test_help_is_there() -> None:
 LONG = "import socket, sys\nserver = socket.create_server(('127.0.0.1', 20123))\nprint('ready', flush=True)\ninput()\n"
 
 
+def seen_on_terminal(width: int, **variables: str) -> str:
+    """What `who 20123 --tcp` writes on a terminal of this width."""
+    path = f"{Path(COMMAND).parent}:{os.environ['PATH']}"
+    with on_terminal(needs("sh"), "-c", "read go; exec anyport who 20123 --tcp", PATH=path, **variables) as shown:
+        shown.resize(24, width)
+        shown.type("go\n")
+        assert shown.wait() == 0
+        return shown.rest()
+
+
 @pytest.mark.parametrize("color", [{}, {"NO_COLOR": "1"}, {"CLICOLOR_FORCE": "1", "FORCE_COLOR": "1"}])
 def test_a_terminal_is_not_overrun_and_a_pipe_gets_all(color: dict[str, str]) -> None:
     """Lines of the table end at the width of the terminal; in neither are there escape sequences."""
@@ -96,13 +106,7 @@ def test_a_terminal_is_not_overrun_and_a_pipe_gets_all(color: dict[str, str]) ->
         assert server.stdout
         assert server.stdout.readline() == "ready\n"
         piped = command("who", "20123", "--tcp", env={**os.environ, **color}).stdout
-        script = "read go; exec anyport who 20123 --tcp"
-        path = f"{Path(COMMAND).parent}:{os.environ['PATH']}"
-        with on_terminal(needs("sh"), "-c", script, PATH=path, **color) as shown:
-            shown.resize(24, 60)
-            shown.type("go\n")
-            assert shown.wait() == 0
-            on_screen = shown.rest()
+        on_screen = seen_on_terminal(60, **color)
         server.communicate("end\n")
     table, whole = on_screen.splitlines()[-2:], piped.splitlines()[-2:]
     assert "\x1b" not in on_screen + piped
@@ -110,6 +114,32 @@ def test_a_terminal_is_not_overrun_and_a_pipe_gets_all(color: dict[str, str]) ->
     assert table[1] == f"{whole[1][:57]}..."
     assert whole[1].endswith(" word38 word39")
     assert on_screen.splitlines()[0] == piped.splitlines()[0]
+
+
+WORKERS = """
+import os, socket, sys
+server = socket.create_server(("127.0.0.1", 20123))
+pids = [os.getpid()]
+while len(pids) < int(sys.argv[1]) and pids[-1]:
+    pids.append(os.fork())
+if pids[-1]:
+    print(*pids, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("count", [4, 30])
+def test_many_workers_leave_room_for_the_rest(count: int) -> None:
+    """On a terminal four pids stand for all, or they would push the command off it; a pipe gets each."""
+    words = [sys.executable, "-c", WORKERS, str(count)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        pids = sorted(server.stdout.readline().split(), key=int)
+        piped, on_screen = command("who", "20123", "--tcp").stdout, seen_on_terminal(120)
+        server.communicate("")
+    assert f" {','.join(pids)} " in piped.splitlines()[-1]
+    more = f" and {count - 4} more" if count > 4 else ""
+    assert f" {','.join(pids[:4])}{more}  /" in on_screen.splitlines()[-1]
 
 
 def test_what_a_process_calls_itself_does_nothing_to_the_terminal() -> None:

@@ -66,6 +66,19 @@ CASES: dict[str, tuple[Findings, str, str]] = {
         "23000 of 28232 ephemeral TCP ports are in use, 22000 of them TIME_WAIT, 1000 by node",
         "`sysctl -w net.ipv4.tcp_tw_reuse=1`",
     ),
+    "most of it reserved": (
+        findings(
+            ports=PORTS._replace(low=30000, high=65535, reserved="30000-65000"),
+            uses=[Use("tcp", 535, {"ESTABLISHED": 535}, {"node": 535}, 0, 0, 0)],
+        ),
+        "535 of 535 ephemeral TCP ports are in use",
+        "reserve fewer: `sysctl -w net.ipv4.ip_local_reserved_ports=",
+    ),
+    "all of the ephemeral range reserved": (
+        findings(ports=PORTS._replace(reserved="8080,32768-61000")),
+        "net.ipv4.ip_local_reserved_ports leaves no ports of the ephemeral range 32768-60999, so outgoing connections",
+        "reserve fewer: `sysctl -w net.ipv4.ip_local_reserved_ports=",
+    ),
     "a program": (
         findings(uses=[Use("udp", 28232, {"BOUND": 28232}, {"dnsmasq": 28000}, 232, 0, 0)]),
         "28232 of 28232 ephemeral UDP ports are in use, 28232 of them BOUND, 28000 by dnsmasq",

@@ -75,9 +75,10 @@ def _as_json(found: "Findings", warnings: "list[Advice]") -> str:
     facts["features"] = [each._asdict() for each in found.features.values()]
     for name in ("system", "ports", "ledger"):
         facts[name] = getattr(found, name)._asdict()
-    facts["ports"]["size"] = found.ports.size
+    facts["ports"]["size"], available = found.ports.size, found.ports.available
+    facts["ports"]["available"] = available
     del facts["ledger"]["remarks"]  # which are among the warnings
-    facts["uses"] = [{**each._asdict(), "share": each.ports / found.ports.size} for each in found.uses]
+    facts["uses"] = [{**each._asdict(), "share": each.ports / max(1, available)} for each in found.uses]
     facts["warnings"] = [{"message": message, "hint": hint} for message, hint in warnings]
     return output.as_json(facts)
 
@@ -123,7 +124,8 @@ def _said(feature: "Feature") -> str:
 def _ports(found: "Findings") -> "Iterator[str]":
     ports = found.ports
     yield "ports"
-    yield _line("ephemeral range", f"{ports.low}-{ports.high}, {ports.size} ports")
+    less = f", {available} of them not reserved" if (available := ports.available) < ports.size else ""
+    yield _line("ephemeral range", f"{ports.low}-{ports.high}, {ports.size} ports{less}")
     yield _line("reserved", ports.reserved or "none")
     yield _line("privileged", f"below {ports.unprivileged_start}" if ports.unprivileged_start else "none")
     yield _line("quiet range", f"{ports.quiet or 'no'} ports, of {QUIET.start}-{QUIET[-1]}")
@@ -131,14 +133,14 @@ def _ports(found: "Findings") -> "Iterator[str]":
         yield _line("ip_autobind_reuse", str(ports.autobind_reuse))
     but = ", without those that are held" if found.features["bound-only"].works is False else ""
     for use in found.uses:
-        yield from _use(use, ports.size, but if use.protocol == "tcp" else "")
+        yield from _use(use, available, but if use.protocol == "tcp" else "")
     if not found.uses:
         yield _line("in use", f"can't be seen: {found.why_no_uses}")
 
 
-def _use(use: "Use", size: int, but: str) -> "Iterator[str]":
+def _use(use: "Use", available: int, but: str) -> "Iterator[str]":
     states = ", ".join(f"{count} {state}" for state, count in use.states.items())
-    share = f"{use.ports} of {size} ephemeral ports, {100 * use.ports / size:.1f} %{but}"
+    share = f"{use.ports} of {available} ephemeral ports, {100 * use.ports / max(1, available):.1f} %{but}"
     yield _line(f"{use.protocol.upper()} in use", f"{share}{': ' if states else ''}{states}")
     by = [f"{printable(name)} {count}" for name, count in use.programs.items()]
     rest = {"other programs": use.other_programs, "of no process": use.left_over, "process unseen": use.unseen}

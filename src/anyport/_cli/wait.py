@@ -4,12 +4,14 @@ from anyport import _wait
 from anyport._caller import check_pid
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
+from anyport._ports import PortSet
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_MOST = 5  # leftovers that are told
 _DESCRIPTION = """\
 Wait until a port is listened on, or unused; of several until all of them are.
 
@@ -72,6 +74,10 @@ class Command:
 
         tcp, udp = self._words["tcp"], self._words["udp"]
         ports, protocols = read_ports(self._numbers), protocols_of(tcp=tcp or not udp, udp=udp)
-        for finding in examine(ports, protocols, look(ports, protocols, processes=False, bind=False)):
-            if finding.keeps_out:
-                output.tell("note", finding.verdict, finding.notes[0])
+        seen = look(ports, protocols, processes=False, bind=False)
+        left = PortSet(range(each.port, each.port + 1) for each in seen.occupants)  # of a range, too, one by one
+        findings = [each for each in examine(left, protocols, seen) if each.keeps_out]
+        for finding in findings[:_MOST]:
+            output.tell("note", finding.verdict, finding.notes[0])
+        if len(findings) > _MOST:
+            output.tell("note", f"and {len(findings) - _MOST} more ports", "")

@@ -40,6 +40,7 @@ exit status:
 """
 _HEADER = ("PROTO", "STATE", "LOCAL", "REMOTE", "USER", "PROCESS", "COMMAND")
 _FIRST = ("LISTEN", "BOUND")
+_MOST = 4  # pids of a row on a terminal
 
 
 def _parser() -> Parser:
@@ -101,8 +102,9 @@ def written(
     text = "".join(f"{line}\n" for line in lines)
     if not shown:
         return text
-    rows = [_row(each) for each in sorted(shown, key=_place)]
-    return text + ("\n" if lines else "") + table(_HEADER, rows, terminal_width())
+    width = terminal_width()
+    rows = [_row(each, None if width is None else _MOST) for each in sorted(shown, key=_place)]
+    return text + ("\n" if lines else "") + table(_HEADER, rows, width)
 
 
 def _place(each: "Occupant") -> "tuple[object, ...]":
@@ -111,21 +113,26 @@ def _place(each: "Occupant") -> "tuple[object, ...]":
     return each.port, each.protocol, rank, each.address, each.state, each.remote_address or "", each.remote_port or 0
 
 
-def _row(each: "Occupant") -> "tuple[str, ...]":
+def _row(each: "Occupant", most: "int | None") -> "tuple[str, ...]":
     local = each.at(pair(each.address, each.port))
     remote = "" if each.remote_address is None else pair(each.remote_address, each.remote_port or 0)
     left = "" if each.seconds_left is None else f" {max(0.0, each.seconds_left):.0f}s"
     user = printable(each.user or "") or ("" if each.uid is None else str(each.uid))
-    return each.protocol, each.state + left, local, remote, user, _processes(each), _command(each)
+    return each.protocol, each.state + left, local, remote, user, _processes(each, most), _command(each)
 
 
-def _processes(each: "Occupant") -> str:
-    """`nginx 7,8`, each name once."""
+def _processes(each: "Occupant", most: "int | None") -> str:
+    """`nginx 7,8`, each name once; of more pids than `most` these and how many more."""
     by_name: dict[str, list[str]] = {}
     for process in each.processes:
         by_name.setdefault(printable(process.name) or "?", []).append(str(process.pid))
     unseen = "?" if each.inode and not by_name else ""
-    return " ".join(f"{name} {','.join(pids)}" for name, pids in by_name.items()) or unseen
+    return " ".join(f"{name} {_pids(pids, most)}" for name, pids in by_name.items()) or unseen
+
+
+def _pids(pids: "list[str]", most: "int | None") -> str:
+    shown = pids[:most]
+    return ",".join(shown) + (f" and {len(pids) - len(shown)} more" if shown != pids else "")
 
 
 def _command(each: "Occupant") -> str:
