@@ -86,7 +86,8 @@ class Command:
         handed = listener.inherited()
         listener.check_alone(handed, self._address)
         pool = setup.pool(self._pool, _tell, holding=self._hold)
-        sockets = handed or [listener.listen(self._address or _portserver.address() or setup.ADDRESS)]
+        address = _portserver.address() or setup.ADDRESS if self._address is None else self._address
+        sockets = handed or [listener.listen(address)]
         try:
             server = Server(sockets, pool, Log(_tell, verbose=self._verbose), limit)
             server.run(lambda: self._say(sockets, pool))
