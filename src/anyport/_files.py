@@ -11,11 +11,16 @@ _ELSEWHERE = "name a place of your own"
 
 def check_place(path: str, what: str) -> None:
     """Raise AnyportError unless a file with this path can be made, or replaced; `what` is its name in messages."""
-    if not path or (os.path.exists(path) and not os.path.isfile(path)):
+    if not path or (os.path.exists(path) and not os.path.isfile(path)) or _is_stream(path):
         raise AnyportError(f"{what} {path!r} is no regular file, and is not replaced", hint="name a file")
     why, hint = _why_no_file_in(os.path.dirname(path) or ".")
     if why:
         raise AnyportError(f"{what} {path} can't be written: {why}", hint=hint)
+
+
+def _is_stream(path: str) -> bool:
+    """Whether it is /dev/stdout or the like: a link that means somebody else's file to everybody who follows it."""
+    return os.path.islink(path) and os.readlink(path).startswith("/proc/")
 
 
 def _why_no_file_in(folder: str) -> "tuple[str, str]":

@@ -271,6 +271,7 @@ WRONG = [
     ("8080", "serve takes no argument: 8080"),
     ("--pool 7-", "the range 7- has no end"),
     ("--pool 70000", "port 70000 is out of range"),
+    ("--socket=", "'' is no address of a portserver: it has no name"),
     ("--socket @", "'@' is no address of a portserver: it has no name"),
     (f"--socket {'x' * 108}", "has 108 bytes, and the limit is 107"),
     ("--bold", "unrecognized arguments: --bold"),

@@ -62,12 +62,16 @@ def test_of_servers_that_start_at_once_over_such_a_leftover_one_serves(tmp_path:
 
 
 def test_what_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
-    """It may be of value."""
-    path = tmp_path / "notes"
+    """It may be of value; and no server is said to be there.  Nor is a link followed."""
+    path, link = tmp_path / "notes", tmp_path / "link"
     path.write_text("of value")
-    message, _ = refused("--socket", str(path))
-    assert "Address already in use" in message
+    link.symlink_to("nowhere")
+    for each in (path, tmp_path, link):
+        message, hint = refused("--socket", str(each))
+        assert message == f"anyport: can't listen at {each}: Address already in use (errno 98)"
+        assert hint == "hint: something else than a socket is there; name another address with --socket"
     assert path.read_text() == "of value"
+    assert link.is_symlink()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

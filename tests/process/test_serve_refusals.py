@@ -1,5 +1,6 @@
 """Whom `anyport serve` gives nothing, and what bad clients can't do to it."""
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -327,6 +328,22 @@ def test_a_client_that_is_killed_between_request_and_answer_keeps_no_port(tmp_pa
         os.kill(server.process.pid, 18)
         until_claims({})
         assert server.port() == 20100
+
+
+def test_a_standard_error_that_nobody_reads_keeps_no_client_waiting(tmp_path: Path) -> None:
+    """A pipe that is full: what there is to say is left out, until somebody reads again."""
+    end, full = os.pipe()
+    fcntl.fcntl(full, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(full, bytes(4096))
+    script = f'exec "$0" "$@" 2>/proc/{os.getpid()}/fd/{full}'
+    with serving(tmp_path, command=["sh", "-c", script, COMMAND]) as server:
+        assert server.ask(b"garbage\n") == b"\n"
+        assert server.port()
+        assert os.read(end, 8192) == bytes(4096)
+        assert server.ask(b"garbage\n") == b"\n"
+        assert os.read(end, 8192).startswith(b"anyport: note: refused: no request of the protocol")
+    os.close(end)
+    os.close(full)
 
 
 def test_refusals_are_no_flood(tmp_path: Path) -> None:

@@ -214,6 +214,20 @@ def test_a_symbolic_link_is_replaced(tmp_path: Path, exists: bool) -> None:
     assert not exists or target.read_text() == "old\n"
 
 
+@pytest.mark.parametrize("verb", [["--shell-file"], ["run", "--port-file"]])
+def test_the_name_of_a_stream_is_no_file(tmp_path: Path, verb: list[str]) -> None:
+    """/dev/stdout is a link of everybody's: root would replace it for the whole machine, for its stream is a file."""
+    link, output = tmp_path / "stdout", tmp_path / "output"
+    link.symlink_to("/proc/self/fd/1")
+    with output.open("w") as file:
+        line = [COMMAND, *verb, str(link), *(["--", "true"] if verb[0] == "run" else [])]
+        done = subprocess.run(line, stdout=file, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == (125 if verb[0] == "run" else 1)
+    assert done.stderr.endswith(f" file {str(link)!r} is no regular file, and is not replaced\nhint: name a file\n")
+    assert link.is_symlink()
+    assert output.read_text() == ""
+
+
 @pytest.mark.parametrize("full", ["nr_inodes=2", "size=4k"])
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, full: str) -> None:
     """No room for another file, or for what is in it; nothing is printed, and nothing is left beside the old one."""

@@ -85,10 +85,11 @@ class Command:
         limit = setup.raise_limit()
         handed = listener.inherited()
         listener.check_alone(handed, self._address)
-        pool = setup.pool(self._pool, output.tell, holding=self._hold)
-        sockets = handed or [listener.listen(self._address or _portserver.address() or setup.ADDRESS)]
+        pool = setup.pool(self._pool, _tell, holding=self._hold)
+        address = _portserver.address() or setup.ADDRESS if self._address is None else self._address
+        sockets = handed or [listener.listen(address)]
         try:
-            server = Server(sockets, pool, Log(output.tell, verbose=self._verbose), limit)
+            server = Server(sockets, pool, Log(_tell, verbose=self._verbose), limit)
             server.run(lambda: self._say(sockets, pool))
         finally:
             pool.close()
@@ -106,3 +107,13 @@ class Command:
             output.write(output.as_json(facts))
         else:
             output.write("".join(f"{_portserver.VARIABLE}={quote(each)}\n" for each in addresses))
+
+
+def _tell(kind: str, message: str, hint: str) -> None:
+    """Say it, unless standard error takes no more, as a pipe that nobody reads: or all clients would wait for that."""
+    from select import POLLOUT, poll
+
+    stream = poll()
+    stream.register(2, POLLOUT)
+    if stream.poll(0):
+        output.tell(kind, message, hint)

@@ -68,8 +68,10 @@ def listen(address: str) -> socket.socket:
 def _refused(address: str, error: OSError) -> PortServerError:
     what = f"can't listen at {address}: {error.strerror} (errno {error.errno})"
     if error.errno == EADDRINUSE:
-        hint = "a server listens there already; name another address with --socket"
-        return PortServerError(what, hint=hint, errno=error.errno)
+        path = wire.sun_path(address)
+        is_server = path[:1] == b"\0" or _is_socket(path)
+        who = "a server listens there already" if is_server else "something else than a socket is there"
+        return PortServerError(what, hint=f"{who}; name another address with --socket", errno=error.errno)
     hint = "the folder must be there, and yours to write to" if error.errno == ENOENT else "name another address"
     return PortServerError(what, hint=hint, errno=error.errno)
 
@@ -107,12 +109,16 @@ def _locked(path: bytes) -> PortServerError:
     )
 
 
+def _is_socket(path: bytes) -> bool:
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def _is_left_over(path: bytes) -> bool:
     """Whether this is a socket on which nobody listens."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return False
-    except FileNotFoundError:
+    if not _is_socket(path):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)  # noqa: FBT003 - a full queue is an answer, too
