@@ -37,7 +37,7 @@ READING_ORDER = [
     "_rehearsal", "_features", "_doctor", "_advice",
     "_cli", "_cli.output", "_cli.parser", "_cli.table",
     "_cli.find", "_cli.hold", "_cli.who", "_cli.wait", "_cli.serve", "_cli.doctor", "_cli.run_words", "_cli.run",
-    "_test_program", "pytest_plugin",
+    "_test_tree", "_test_program", "pytest_plugin",
     "__init__", "__main__",
 ]  # fmt: skip
 

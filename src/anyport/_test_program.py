@@ -10,6 +10,7 @@ from subprocess import DEVNULL
 from tempfile import TemporaryFile
 
 from anyport._running import run
+from anyport._test_tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Program:
         self._look_for_end()
         try:
             if self._running:
-                with self._running:
+                with Tree(self._running.pid), self._running:
                     pass
         finally:
             self._last = self._written()

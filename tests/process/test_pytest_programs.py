@@ -1,5 +1,6 @@
 """The plugin's fixtures for holds and programs: what they keep, how long, and how they end it."""
 
+import os
 from textwrap import dedent
 
 import pytest
@@ -53,6 +54,29 @@ def test_a_real_server_runs_until_the_test_ends(pytester: pytest.Pytester, way: 
     (port,) = numbers_in(pytester.path / "ports")
     assert not is_in_use(port)
     bound("::", port).close()
+
+
+@pytest.mark.parametrize("before", ["", "trap '' TERM; ", "exec setsid -f "])
+def test_what_a_program_started_ends_with_it(pytester: pytest.Pytester, before: str) -> None:
+    """A server behind a shell, which does not pass SIGTERM on; one that ignores it; a daemon."""
+    test = f"""
+    from anyport import _test_tree
+    _test_tree._GRACE = 0.3  # seconds, instead of ten
+
+    def test_it(run_on_port):
+        behind = ["sh", "-c", {before!r} + '"$@"; true', "sh", *SERVER]
+        running = run_on_port(["sh", "-c", '"$@" & while :; do wait; read _ <pipe; done', "sh", *behind])
+        pid = int(answer(running.port))
+        assert pid != running.pid
+        Path("ports").write_text(f"{{pid}} {{running.port}}")
+
+    def test_afterwards():
+        pid, port = map(int, Path("ports").read_text().split())
+        assert can_be_bound(port, reuse=True)
+        assert not Path(f"/proc/{{pid}}/status").exists() or "(zombie)" in Path(f"/proc/{{pid}}/status").read_text()
+    """
+    os.mkfifo(pytester.path / "pipe")
+    passes(pytester, test)
 
 
 def test_a_program_that_ends_its_whole_group_does_not_end_pytest(pytester: pytest.Pytester) -> None:

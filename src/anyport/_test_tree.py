@@ -1,0 +1,75 @@
+"""What a test's program has started: a server behind a shell, or behind `npm run`, that it does not end itself."""
+
+import os
+from contextlib import suppress
+from signal import SIGKILL, SIGTERM, Signals, pidfd_send_signal
+
+from anyport._caller import has_ended
+from anyport._clock import pauses
+from anyport._linux import proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+_GRACE = 10.0  # seconds that they may take to end after SIGTERM, before they are killed
+
+
+class Tree:
+    """The processes of a program's run; those that outlive the `with` block are ended, at first by asking.
+
+    Each is known by a descriptor (pidfd_open(2)): one that has its pid afterwards is left alone.  Daemons are among
+    them, for the runner is a subreaper, unless the program itself has ended before.
+    """
+
+    def __init__(self, program: int) -> None:
+        self._fds: list[int] = []
+        runner = _runner_of(program)
+        if not runner:
+            return
+        opened: dict[int, int] = {}
+        for pid in proc.descendants(runner):
+            with suppress(OSError):  # it has ended; or this sandbox has no pidfds, and it is not ended for that
+                opened[pid] = os.pidfd_open(pid)
+        still_there = set(proc.descendants(runner))  # what is not was perhaps another process when it was opened
+        for pid, fd in opened.items():
+            if pid in still_there:
+                self._fds.append(fd)
+            else:
+                os.close(fd)
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
+    ) -> None:
+        try:
+            for number in (SIGTERM, SIGKILL):
+                if not self._have_ended():
+                    self._signal(number)
+                    self._wait()
+        finally:
+            while self._fds:
+                os.close(self._fds.pop())
+
+    def _have_ended(self) -> bool:
+        return all(map(has_ended, self._fds))
+
+    def _signal(self, number: Signals) -> None:
+        for fd in self._fds:
+            with suppress(ProcessLookupError, PermissionError):  # it has ended, or become another user
+                pidfd_send_signal(fd, number)
+
+    def _wait(self) -> None:
+        for _ in pauses(_GRACE):
+            if self._have_ended():
+                return
+
+
+def _runner_of(program: int) -> int:
+    """The runner that we have started for it, or 0 if it has ended."""
+    found = proc.stat(program)
+    runner = found and proc.stat(found.parent)
+    return found.parent if found and runner and runner.parent == os.getpid() else 0
