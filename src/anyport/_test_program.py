@@ -49,7 +49,7 @@ class Program:
         self._look_for_end()
         try:
             if self._running:
-                with Tree(self._running.pid), self._running:
+                with Tree(self._running.pid, self._running.ports), self._running:
                     pass
         finally:
             self._last = self._written()

@@ -7,9 +7,11 @@ from signal import SIGKILL, SIGTERM, Signals, pidfd_send_signal
 from anyport._caller import has_ended
 from anyport._clock import pauses
 from anyport._linux import proc
+from anyport._table import WITHOUT_PEER, rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -20,10 +22,12 @@ class Tree:
     """The processes of a program's run; those that outlive the `with` block are ended, at first by asking.
 
     Each is known by a descriptor (pidfd_open(2)): one that has its pid afterwards is left alone.  Daemons are among
-    them, for the runner is a subreaper, unless the program itself has ended before.
+    them, for the runner is a subreaper, unless the program itself has ended before.  When they had to be ended, the
+    block is left when nobody has these ports any more: what stayed behind to hold them for a daemon sees its end later.
     """
 
-    def __init__(self, program: int) -> None:
+    def __init__(self, program: int, ports: "Sequence[int]") -> None:
+        self._ports = [range(port, port + 1) for port in ports]
         self._fds: list[int] = []
         runner = _runner_of(program)
         if not runner:
@@ -46,10 +50,12 @@ class Tree:
         self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
     ) -> None:
         try:
-            for number in (SIGTERM, SIGKILL):
-                if not self._have_ended():
-                    self._signal(number)
-                    self._wait()
+            if not self._have_ended():
+                self._signal(SIGTERM)
+                if not _comes(self._have_ended):
+                    self._signal(SIGKILL)
+                    _comes(self._have_ended)
+                _comes(self._are_free)
         finally:
             while self._fds:
                 os.close(self._fds.pop())
@@ -62,10 +68,12 @@ class Tree:
             with suppress(ProcessLookupError, PermissionError):  # it has ended, or become another user
                 pidfd_send_signal(fd, number)
 
-    def _wait(self) -> None:
-        for _ in pauses(_GRACE):
-            if self._have_ended():
-                return
+    def _are_free(self) -> bool:
+        return not any(rows(protocol, self._ports, WITHOUT_PEER) for protocol in ("tcp", "udp"))
+
+
+def _comes(is_so: "Callable[[], bool]") -> bool:
+    return any(is_so() for _ in pauses(_GRACE))
 
 
 def _runner_of(program: int) -> int:
