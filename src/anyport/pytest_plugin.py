@@ -167,9 +167,9 @@ def held_port(held_port_factory: HeldPortFactory) -> "Hold":
 def _run_on_port(request: pytest.FixtureRequest) -> "Generator[RunOnPort]":
     """A function that starts a program on a held port, and gives its Running when it listens.
 
-    It has the words of `anyport.run`: `run_on_port(["redis-server", "--port", "{port}"])`.  The program is stopped when
-    the scope ends, the last started first.  What it writes is shown when a test fails, unless `stdout` or `stderr` are
-    given.  Its `stdin` is /dev/null, and its process group is its own.
+    It has the words of `anyport.run`: `run_on_port(["redis-server", "--port", "{port}"])`.  The program and what it
+    started are stopped when the scope ends, the last started first.  What it writes is shown when a test fails, unless
+    `stdout` or `stderr` are given.  Its `stdin` is /dev/null, and its process group is its own.
     """
     _require_linux()
     from contextlib import ExitStack
