@@ -2,13 +2,15 @@
 
 One claim costs more than one probe: lock, look, read, write, unlock.  So whoever asks again within a tenth of a second
 claims two numbers at once, then four, up to 64, and most calls are one look at a list and one probe.  What was not used
-within that time is claimed anew at the next call, as far as it is still ours.  Whatever is not plain (no number left, a
-bind refused, no IPv6, another network namespace) is left to the long way, which alone knows about errors.
+within that time is claimed anew at the next call, as far as it is still ours.  Whatever is not plain (no number left,
+no IPv6, another network namespace, a bind refused for another reason than use) is left to the long way, which alone
+knows about errors.
 """
 
 import os
 from _socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as _socket
+from errno import EADDRINUSE
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from anyport._candidates import Offer, offer_of
@@ -57,13 +59,19 @@ def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
         cookie = sock.getsockopt(SOL_SOCKET, SO_NETNS_COOKIE, 8)
         if pool.cookie != cookie or pool.until < clock_gettime(CLOCK_BOOTTIME) or not pool.ports:
             pool = _refill(pool, cookie, keep, warn)
-        port, _ = pool.ports.pop()
-        sock.bind(("::", port))
-    except (OSError, IndexError):  # IndexError: no quiet range, or another thread took the last one
+        while True:
+            port, _ = pool.ports.pop()
+            try:
+                sock.bind(("::", port))
+            except OSError as error:
+                if error.errno != EADDRINUSE:
+                    raise
+            else:
+                return port
+    except (OSError, IndexError):  # IndexError: no quiet range, all of them used, or another thread took the last one
         return None
     finally:
         sock.close()
-    return port
 
 
 def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str], None]") -> _Pool:

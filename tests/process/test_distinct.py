@@ -9,7 +9,7 @@ import anyport
 from anyport._candidates import QUIET, Offer
 from anyport._linux.sysctl import PortSettings
 from support import anyport as command
-from support import listening, numbers, outputs_of, private_network, python
+from support import bound, listening, numbers, outputs_of, private_network, python
 
 MANY = """
 import sys, anyport
@@ -327,3 +327,17 @@ def test_counts() -> None:
     """Every number at most once, whatever the way."""
     found = Counter(anyport.find_many(20) + anyport.find_many(20, ephemeral=True) + [anyport.find(from_=1080)])
     assert max(found.values()) == 1
+
+
+def test_a_number_that_was_taken_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those claimed ahead; without the long way, which takes ten times as long."""
+    from anyport import _find, _pool
+
+    monkeypatch.setattr(_pool, "clock_gettime", lambda _clock: 1_000.0)
+    _pool.forget()
+    while len(_pool._pool.ports) < 3:
+        anyport.find()
+    monkeypatch.setattr(_find, "answer", None)
+    *_, third, second, first = [port for port, _ in _pool._pool.ports]
+    with bound("::", first), bound("127.0.0.1", second):
+        assert anyport.find() == third

@@ -102,3 +102,36 @@ def test_the_model_is_pressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert players.reserved > 100
     assert any(full)
     assert sum(one != other for one, other in pairwise(full)) > 4
+
+
+def test_a_row_is_reserved_up_to_the_first_that_is_not_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not given up as a whole: what follows is looked for one by one."""
+    players = Players(tmp_path / "model", 1, monkeypatch)
+    book = players.books[0]
+    book.acquire()
+    try:
+        book.take_turn(0)
+        book.claim(quiet_at(book.turn + 3), 60 * SECOND, record.GIVEN, book.now, record.NOTHING)
+        reserved = turns.reserve(book, players.quiet.__contains__, 8, 60 * SECOND)
+        assert [port for port, _ in reserved] == [quiet_at(book.turn - step) for step in (1, 2, 3)]
+        assert turns.reserve(book, players.quiet.__contains__, 8, 60 * SECOND) == []
+    finally:
+        book.release()
+
+
+def test_what_is_claimed_anew_stays_in_the_order_of_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would be out of turn in every lap from then on."""
+    players = Players(tmp_path / "model", 1, monkeypatch)
+    book = players.books[0]
+    book.acquire()
+    try:
+        book.take_turn(0)
+        reserved = turns.reserve(book, players.quiet.__contains__, 8, 60 * SECOND)
+        again = turns.renew(book, reserved, 60 * SECOND)
+    finally:
+        book.release()
+    assert (
+        [port for port, _ in again] == [port for port, _ in reserved] == [quiet_at(turn) for turn in range(7, -1, -1)]
+    )
+    ages = [record.given_at(each) for _, each in again]  # the last turn first
+    assert all(one > other for one, other in pairwise(ages))

@@ -15,7 +15,7 @@ from anyport._ledger.record import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from anyport._ledger.book import Book
 
@@ -101,7 +101,8 @@ def _take_turn(book: "Book", port: int, record: bytes) -> "tuple[int, bytes]":
 def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[Reserved]":
     """Claim the next quiet numbers in one stroke, last turn first; none when by_turn has to look further.
 
-    They are not probed yet: whoever reserves them tries them one by one.
+    Fewer if only so many are the next ones by their age, too.  They are not probed yet: whoever reserves them tries
+    them one by one.
     """
     count = min(count, _LAP - book.turn)  # those after the lap's end are not side by side with these
     now, until = book.now, book.now + keep
@@ -109,11 +110,12 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[R
     # Whether the owner of a claim lives is not asked here, for every call of a loop waits for this: by_turn does.
     turns = enumerate(zip(map(quiet_at, range(book.turn, book.turn + count)), claims_in_row(ahead, now), strict=True))
     quiet = [(at, port, given, deadline) for at, (port, (given, deadline)) in turns if is_quiet(port)]
-    if any(deadline for _, _, _, deadline in quiet):
-        oldest = book.aged[: -len(quiet) - 1 : -1] if now < book.full_until else []
-        if oldest != [(given, port) for _, port, given, _ in quiet] or oldest[-1][0] > now:
-            return []  # or one is a process's: it counts as given when its claim will end
-        del book.aged[-len(quiet) :]
+    good = _how_many_next(book, quiet)
+    if good < len(quiet):
+        if not good:
+            return []
+        count = quiet[good][0]
+        del quiet[good:]
     records = [ahead[at : at + SLOT] for at in range(0, count * SLOT, SLOT)]
     reserved: list[Reserved] = []
     for at, port, _, deadline in quiet:
@@ -125,11 +127,31 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[R
     return reserved
 
 
+def _how_many_next(book: "Book", quiet: "Sequence[tuple[int, int, int, int]]") -> int:
+    """How many of these, from the first on, are the next to be given: all unclaimed, or all the oldest, which are used.
+
+    One that is a process's is not among them: it counts as given when its claim will end.
+    """
+    if not (quiet and quiet[0][3]):
+        return next((at for at, (_, _, _, deadline) in enumerate(quiet) if deadline), len(quiet))
+    good = 0
+    if book.now < book.full_until:
+        for (_, port, given, _), oldest in zip(quiet, reversed(book.aged), strict=False):
+            if oldest != (given, port) or given > book.now:
+                break
+            good += 1
+        del book.aged[len(book.aged) - good :]
+    return good
+
+
 def renew(book: "Book", reserved: "list[Reserved]", keep: int) -> "list[Reserved]":
-    """Claim again what was reserved and not used, as far as nobody else has been given it since."""
+    """Claim again what was reserved and not used, as far as nobody else has been given it since.
+
+    In the order of turns: what is given out of turn once is so in each lap, and then has to be looked for one by one.
+    """
     still_ours = [(port, record) for port, record in reserved if book.record(port) == record]
-    for port, record in still_ours:
-        book.claim(port, keep, GIVEN, book.now, record)
+    for at, (port, record) in enumerate(reversed(still_ours)):
+        book.claim(port, keep, GIVEN, book.now + at, record)
     return [(port, book.record(port)) for port, _ in still_ours]
 
 
