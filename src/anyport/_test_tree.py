@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _GRACE = 10.0  # seconds that they may take to end after SIGTERM, before they are killed
+_LINGER = 1.0  # seconds that what held a port for them may take to see their end
 
 
 class Tree:
@@ -23,7 +24,8 @@ class Tree:
 
     Each is known by a descriptor (pidfd_open(2)): one that has its pid afterwards is left alone.  Daemons are among
     them, for the runner is a subreaper, unless the program itself has ended before.  When they had to be ended, the
-    block is left when nobody has these ports any more: what stayed behind to hold them for a daemon sees its end later.
+    block is left when nobody has these ports any more: what stayed behind to hold them for a daemon sees its end later
+    (at most a second: another protocol's socket may have the number, and is nobody's of ours).
     """
 
     def __init__(self, program: int, ports: "Sequence[int]") -> None:
@@ -52,10 +54,10 @@ class Tree:
         try:
             if not self._have_ended():
                 self._signal(SIGTERM)
-                if not _comes(self._have_ended):
+                if not _comes(self._have_ended, _GRACE):
                     self._signal(SIGKILL)
-                    _comes(self._have_ended)
-                _comes(self._are_free)
+                    _comes(self._have_ended, _GRACE)
+                _comes(self._are_free, _LINGER)
         finally:
             while self._fds:
                 os.close(self._fds.pop())
@@ -72,8 +74,8 @@ class Tree:
         return not any(rows(protocol, self._ports, WITHOUT_PEER) for protocol in ("tcp", "udp"))
 
 
-def _comes(is_so: "Callable[[], bool]") -> bool:
-    return any(is_so() for _ in pauses(_GRACE))
+def _comes(is_so: "Callable[[], bool]", limit: float) -> bool:
+    return any(is_so() for _ in pauses(limit))
 
 
 def _runner_of(program: int) -> int:
