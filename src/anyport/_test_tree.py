@@ -25,7 +25,7 @@ class Tree:
     Each is known by a descriptor (pidfd_open(2)): one that has its pid afterwards is left alone.  Daemons are among
     them, for the runner is a subreaper, unless the program itself has ended before.  When they had to be ended, the
     block is left when nobody has these ports any more: what stayed behind to hold them for a daemon sees its end later
-    (at most a second: another protocol's socket may have the number, and is nobody's of ours).
+    (at most a second: another protocol's socket may have the same number).
     """
 
     def __init__(self, program: int, ports: "Sequence[int]") -> None:
