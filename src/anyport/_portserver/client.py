@@ -50,32 +50,16 @@ def ask(server: str, pid: int, count: int) -> "list[int]":
 
 def reach(server: str) -> None:
     """Connect to the server and see whose it is, without a request; PortServerError, or InvalidSelection."""
-    path = wire.sun_path(server)
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    try:
-        _connect(sock, server, path, time.monotonic() + _PATIENCE)
-    except PortServerError:
-        raise
-    except OSError as error:
-        raise _unreachable(server, error) from None
-    finally:
-        sock.close()
+    _answer(server, wire.sun_path(server), b"")
 
 
 def _ask(server: str, path: bytes, pid: int) -> int:
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        port = wire.read_answer(_talk(sock, server, path, pid))
-    except PortServerError:
-        raise
-    except OSError as error:
-        raise _unreachable(server, error) from None
+        port = wire.read_answer(_answer(server, path, wire.request(pid)))
     except wire.Garbage as garbage:
         raise PortServerError(
             f"{server} answered {garbage.args[0][:40]!r}, which is no port", hint=f"is it a portserver? {_HINT}"
         ) from None
-    finally:
-        sock.close()
     if not port:
         raise PortServerError(
             f"the portserver {server} gave no port to process {pid}: it has none left, or refuses that process",
@@ -84,11 +68,32 @@ def _ask(server: str, path: bytes, pid: int) -> int:
     return port
 
 
-def _talk(sock: "_socket.socket", server: str, path: bytes, pid: int) -> bytes:
-    """Send the request and read the answer, all within the patience."""
+def _answer(server: str, path: bytes, request: bytes) -> bytes:
+    """What a server that is believed says to a request; nothing if that is empty."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        return _talk(sock, server, path, request)
+    except PortServerError:
+        raise
+    except OSError as error:
+        raise _unreachable(server, error) from None
+    finally:
+        sock.close()
+
+
+def _talk(sock: "_socket.socket", server: str, path: bytes, request: bytes) -> bytes:
+    """Send the request and read the answer, all within the patience.
+
+    By SO_SNDTIMEO and SO_RCVTIMEO, not settimeout: a connect to a Unix socket whose queue is full waits only if the
+    socket blocks (unix(7): EAGAIN).
+    """
     end = time.monotonic() + _PATIENCE
-    _connect(sock, server, path, end)
-    sock.sendall(wire.request(pid))
+    _limit(sock, end)
+    sock.connect(path)
+    _check_peer(sock, server)
+    if not request:
+        return b""
+    sock.sendall(request)
     data = b""
     while b"\n" not in data and len(data) < wire.MOST:
         _limit(sock, end)
@@ -97,17 +102,6 @@ def _talk(sock: "_socket.socket", server: str, path: bytes, pid: int) -> bytes:
             break
         data += part
     return data
-
-
-def _connect(sock: "_socket.socket", server: str, path: bytes, end: float) -> None:
-    """Be connected to a server that is believed.
-
-    By SO_SNDTIMEO and SO_RCVTIMEO, not settimeout: a connect to a Unix socket whose queue is full waits only if the
-    socket blocks (unix(7): EAGAIN).
-    """
-    _limit(sock, end)
-    sock.connect(path)
-    _check_peer(sock, server)
 
 
 def _limit(sock: "_socket.socket", end: float) -> None:
