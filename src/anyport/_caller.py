@@ -12,6 +12,7 @@ from anyport._linux import proc
 from anyport._ports import whole_number
 from anyport.errors import AnyportError, InvalidSelection
 
+INIT = 1  # which takes in orphans, and never ends
 _TRIES = 5
 _HINT = "name the process with --while PID, or a time with --for 10m"
 
@@ -33,7 +34,7 @@ def _caller(hint: str) -> "tuple[int, int]":
         pid = _nearest_execed(os.getppid())
         if pid is None:  # a parent ended meanwhile, and we have another one now
             continue
-        if pid == 1 and os.getsid(1) != os.getsid(0):  # init, which takes in orphans, and never ends
+        if pid == INIT and not is_of_inits_session(0):
             break
         fd = _open(pid)
         if fd is not None and _nearest_execed(os.getppid()) == pid:  # the number was not used again in between
@@ -41,6 +42,14 @@ def _caller(hint: str) -> "tuple[int, int]":
         if fd is not None:
             os.close(fd)
     raise AnyportError("the process that called can't be seen: it has ended, or /proc does not show it", hint=hint)
+
+
+def is_of_inits_session(pid: int) -> bool:
+    """Whether init is the shell of a container that runs this process (0: ours), and not only takes in orphans."""
+    try:
+        return os.getsid(pid) == os.getsid(INIT)
+    except OSError:
+        return False
 
 
 def _nearest_execed(pid: int) -> "int | None":

@@ -4,12 +4,10 @@ import os
 import select
 from errno import EINVAL, ENOENT, ESRCH
 
-from anyport._caller import has_ended
+from anyport._caller import INIT, has_ended, is_of_inits_session
 from anyport._ledger.owner import lives, owner_of
 from anyport._ledger.record import unpack_process
 from anyport._linux import proc
-
-_INIT = 1
 
 
 class Refused(Exception):
@@ -41,7 +39,7 @@ class Owners:
         if peer_uid != self.uid:
             raise Refused(f"process {peer_pid} is uid {peer_uid}'s, and this server is for uid {self.uid}")
         pid = self._as_we_count(pid, peer_pid)
-        if pid < 1 or (pid == _INIT and not _started_by_init(peer_pid)):
+        if pid < 1 or (pid == INIT and not is_of_inits_session(peer_pid)):
             raise Refused(f"a port for process {pid}: most likely the parent that was meant has ended")
         fd = _open(pid)
         try:
@@ -125,14 +123,6 @@ def _open(pid: int) -> int:
         if error.errno not in (ESRCH, EINVAL, ENOENT):  # EINVAL, in newer kernels ENOENT: the number of a thread
             raise
         raise Refused(f"there is no process {pid}") from None
-
-
-def _started_by_init(pid: int) -> bool:
-    """Whether init is the shell of a container that runs this process, and not only takes in orphans."""
-    try:
-        return os.getsid(pid) == os.getsid(_INIT)
-    except OSError:
-        return False
 
 
 def _network_namespace(pid: int) -> int:
