@@ -125,7 +125,7 @@ class _Tree:
 
         pids = [] if self.has_ended() else [self.pid, *descendants(self.pid)]
         # Nobody may look into one that has ended, and it has nothing.
-        unseen = (pid for pid in pids if not may_look_into(pid) and (found := stat(pid)) and found.state != "Z")
+        unseen = (pid for pid in pids if not may_look_into(pid) and (found := stat(pid)) and not found.has_ended)
         return next(unseen, 0)
 
     def check_others(self, others: "Iterable[Occupant]") -> None:

@@ -8,19 +8,13 @@ import os
 from anyport._ledger import record
 from anyport._ledger.record import PROCESS, pack_process, process_of, unpack_process
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from anyport._linux.proc import Stat
-
-_ENDED = ("Z", "X", "x")  # states of a process whose end nobody has taken note of yet (proc_pid_stat(5))
-
 
 def owner_of(pid: int) -> "int | None":
     """The owner field for a process; None if it has ended, or /proc does not show it."""
     from anyport._linux import proc  # no plain `anyport` needs it
 
     found = proc.stat(pid)
-    return None if found is None or _has_ended(found) else pack_process(pid, found.started, _namespace())
+    return None if found is None or found.has_ended else pack_process(pid, found.started, _namespace())
 
 
 def lives(owner: int) -> bool:
@@ -33,7 +27,7 @@ def lives(owner: int) -> bool:
     found = proc.stat(pid)
     if found is None:
         return not _is_gone(pid)
-    return found.started & 0xFFFFFFFF == started and not _has_ended(found)
+    return found.started & 0xFFFFFFFF == started and not found.has_ended
 
 
 def is_seen_here(owner: int) -> bool:
@@ -45,11 +39,6 @@ def is_seen_here(owner: int) -> bool:
 def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
     """Whether the record is a claim at `now` whose owner lives, and not one by this name (0: nobody's)."""
     return record.is_claimed(data, now, name) and (data[0] != PROCESS or lives(process_of(data)))
-
-
-def _has_ended(found: "Stat") -> bool:
-    """Not while it has other threads: when only the first has ended, its state is Z, too (pthread_exit(3))."""
-    return found.state in _ENDED and found.threads <= 1
 
 
 def _is_gone(pid: int) -> bool:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "forked but didn't exec"
 
+_ENDED = ("Z", "X", "x")  # states of a process whose end nobody has taken note of yet (proc_pid_stat(5))
+
 
 class Stat:
     """What proc_pid_stat(5) says of a process: state (a letter), parent, session, whether it has called exec itself.
@@ -28,6 +30,11 @@ class Stat:
         self.has_execed = not flags & PF_FORKNOEXEC
         self.threads = threads
         self.started = started
+
+    @property
+    def has_ended(self) -> bool:
+        """Not while it has other threads: when only the first has ended, its state is Z, too (pthread_exit(3))."""
+        return self.state in _ENDED and self.threads <= 1
 
 
 def stat(pid: int) -> "Stat | None":

@@ -86,7 +86,7 @@ def stay(numbers: "Numbers", pids: "set[int]", ours: "set[int]") -> None:
 
 def _is_alive(pid: int) -> bool:
     found = proc.stat(pid)
-    return found is not None and found.state != "Z"
+    return found is not None and not found.has_ended
 
 
 def _wait_for_an_end(pids: "Iterable[int]") -> None:
