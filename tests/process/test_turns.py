@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from anyport._ledger import record, turns
 from anyport._ledger.book import Book
 
 SECOND = 1_000_000
+Locked = tuple[Book, Callable[[], list[tuple[int, bytes]]]]
 
 
 class Players:
@@ -104,32 +106,31 @@ def test_the_model_is_pressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert sum(one != other for one, other in pairwise(full)) > 4
 
 
-def test_a_row_is_reserved_up_to_the_first_that_is_not_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Locked]":
+    """A book at its first turn, and what reserves eight numbers in it."""
+    players = Players(tmp_path / "model", 1, monkeypatch)
+    book = players.books[0]
+    book.acquire()
+    book.take_turn(0)
+    yield book, lambda: turns.reserve(book, players.quiet.__contains__, 8, 60 * SECOND)
+    book.release()
+
+
+def test_a_row_is_reserved_up_to_the_first_that_is_not_next(locked: Locked) -> None:
     """Not given up as a whole: what follows is looked for one by one."""
-    players = Players(tmp_path / "model", 1, monkeypatch)
-    book = players.books[0]
-    book.acquire()
-    try:
-        book.take_turn(0)
-        book.claim(quiet_at(book.turn + 3), 60 * SECOND, record.GIVEN, book.now, record.NOTHING)
-        reserved = turns.reserve(book, players.quiet.__contains__, 8, 60 * SECOND)
-        assert [port for port, _ in reserved] == [quiet_at(book.turn - step) for step in (1, 2, 3)]
-        assert turns.reserve(book, players.quiet.__contains__, 8, 60 * SECOND) == []
-    finally:
-        book.release()
+    book, reserve = locked
+    book.claim(quiet_at(book.turn + 3), 60 * SECOND, record.GIVEN, book.now, record.NOTHING)
+    reserved = reserve()
+    assert [port for port, _ in reserved] == [quiet_at(book.turn - step) for step in (1, 2, 3)]
+    assert reserve() == []
 
 
-def test_what_is_claimed_anew_stays_in_the_order_of_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_claimed_anew_stays_in_the_order_of_turns(locked: Locked) -> None:
     """Else it would be out of turn in every lap from then on."""
-    players = Players(tmp_path / "model", 1, monkeypatch)
-    book = players.books[0]
-    book.acquire()
-    try:
-        book.take_turn(0)
-        reserved = turns.reserve(book, players.quiet.__contains__, 8, 60 * SECOND)
-        again = turns.renew(book, reserved, 60 * SECOND)
-    finally:
-        book.release()
+    book, reserve = locked
+    reserved = reserve()
+    again = turns.renew(book, reserved, 60 * SECOND)
     assert (
         [port for port, _ in again] == [port for port, _ in reserved] == [quiet_at(turn) for turn in range(7, -1, -1)]
     )
