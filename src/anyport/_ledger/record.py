@@ -27,6 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Lives = Callable[[int], bool]
+
 VERSION = 1
 SLOT = 16
 WHOLE = 65536 * SLOT
@@ -107,8 +109,8 @@ def process_of(data: bytes) -> int:
     return int.from_bytes(data[8:], "little") if data[:1] == _PROCESS else 0
 
 
-def claims_in(slots: bytes, now: int, lives: "Callable[[int], bool]") -> "dict[int, int]":
-    """When each port with a claim was given out, from the bytes of the whole file.
+def claims_in(slots: bytes, now: int, lives: "Lives") -> "dict[int, int]":
+    """When each port with a claim was given out, from the bytes of the whole file, of which most is 0 most often.
 
     `lives` says of the owner field of a claim of kind PROCESS whether that process does; if not, it is no claim.
     """
@@ -120,27 +122,22 @@ def claims_in(slots: bytes, now: int, lives: "Callable[[int], bool]") -> "dict[i
     return found
 
 
-def claims_in_row(data: bytes, now: int) -> "Iterator[tuple[int, int]]":
-    """(when given, deadline) of each of these records; (0, 0) for one that is no claim."""
+def claims_by_turn(slots: bytes, now: int, lives: "Lives") -> "list[tuple[int, int, int]]":
+    """(when given, port, deadline) of each claimed number of 10000-29999, in the order of turns."""
+    first = offset_of_turn(0)
+    claims = enumerate(claims_in_row(slots[first : first + len(QUIET) * SLOT], now, lives))
+    return [(given, quiet_at(turn), deadline) for turn, (given, deadline) in claims if deadline]
+
+
+def claims_in_row(data: bytes, now: int, lives: "Lives") -> "Iterator[tuple[int, int]]":
+    """(when given, deadline) of each of these records; (0, 0) for one that is no claim; `lives` as above."""
     last = now + LONGEST
     for word, owner in _record.iter_unpack(data):
-        deadline = word >> 8
-        if now < deadline <= last:
-            yield owner if word & 0xFF == GIVEN else _when(word & 0xFF, owner, deadline), deadline
+        deadline, kind = word >> 8, word & 0xFF
+        if now < deadline <= last and (kind != PROCESS or lives(owner)):
+            yield owner if kind == GIVEN else _when(kind, owner, deadline), deadline
         else:
             yield 0, 0
-
-
-def claims_by_turn(slots: bytes, now: int, lives: "Callable[[int], bool]") -> "list[tuple[int, int, int]]":
-    """(when given, port, deadline) of each claimed number of 10000-29999, in the order of turns."""
-    first, last = offset_of_turn(0), now + LONGEST
-    found: list[tuple[int, int, int]] = []
-    for turn, (word, owner) in enumerate(_record.iter_unpack(slots[first : first + len(QUIET) * SLOT])):
-        deadline, kind = word >> 8, word & 0xFF
-        if now < deadline <= last and (kind == GIVEN or kind != PROCESS or lives(owner)):
-            given = owner if kind == GIVEN else _when(kind, owner, deadline)
-            found.append((given, quiet_at(turn), deadline))
-    return found
 
 
 def deadline_of(data: bytes) -> int:

@@ -108,7 +108,8 @@ def reserve(book: "Book", is_quiet: "IsQuiet", count: int, keep: int) -> "list[R
     now, until = book.now, book.now + keep
     ahead = book.records_from_turn(count)
     # Whether the owner of a claim lives is not asked here, for every call of a loop waits for this: by_turn does.
-    turns = enumerate(zip(map(quiet_at, range(book.turn, book.turn + count)), claims_in_row(ahead, now), strict=True))
+    claims = claims_in_row(ahead, now, lambda _owner: True)
+    turns = enumerate(zip(map(quiet_at, range(book.turn, book.turn + count)), claims, strict=True))
     quiet = [(at, port, given, deadline) for at, (port, (given, deadline)) in turns if is_quiet(port)]
     good = _how_many_next(book, quiet)
     if good < len(quiet):
