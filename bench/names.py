@@ -77,9 +77,9 @@ def measure() -> Report:
 
 def orders(known: Iterator[Known]) -> Iterator[Iterator[int]]:
     """Of each name: its numbers in their order, with the kernel's default settings."""
-    from anyport._candidates import Offer, in_order_of_name
+    from anyport._find.candidates import Offer, in_order_of_name
+    from anyport._find.names import digest
     from anyport._linux.sysctl import PortSettings
-    from anyport._names import digest
 
     settings = PortSettings(32768, 60999, frozenset())
     offer = Offer(settings)
@@ -157,8 +157,8 @@ def known_here(text: str) -> Known:
 
 def is_claimed_by(number: int, text: str) -> bool:
     """Whether the ledger has this number for this name."""
+    from anyport._find.names import digest
     from anyport._ledger.record import NAME, SLOT, name_of, offset
-    from anyport._names import digest
 
     with open(os.environ["ANYPORT_LEDGER"], "rb") as ledger:
         record = os.pread(ledger.fileno(), SLOT, offset(number))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _pool
+from anyport._find import reserved
 from anyport._ledger import keeper, place
 from running import LOSES_FIRST, SERVER, STRANGER, script
 from support import IS_ROOT, private_network
@@ -59,7 +59,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv(place.VARIABLE, str(path))
     monkeypatch.delenv("PORTSERVER_ADDRESS", raising=False)
     yield path
-    _pool.forget()
+    reserved.forget()
     for book in keeper._books.values():
         book.forget_lock()
     keeper._books.clear()

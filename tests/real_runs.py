@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _table
 from anyport._clock import pauses
 from anyport._linux import proc, sock_diag
+from anyport._who import table
 from support import COMMAND, IS_ROOT
 
 LIMIT = 40  # seconds, for what takes one or two when the machine is quiet
@@ -53,7 +53,7 @@ class Run:
 
     def addresses(self, protocol: str = "tcp") -> set[str]:
         """Where the program can be reached; on TCP nobody else can be reached on that port."""
-        rows = _table.servers(protocol, self.port)
+        rows = table.servers(protocol, self.port)
         owners = proc.socket_owners({row.inode for row in rows})
         tree = set(self.tree())
         strangers = [row for row in rows if not tree & {pid for pid, _ in owners.get(row.inode, ())}]
@@ -128,7 +128,7 @@ def nothing_is_left(pids: Iterable[int], ports: Iterable[int] = ()) -> None:
     for _ in pauses(10):
         left = [f"{pid} {proc.comm(pid)}" for pid in pids if is_alive(pid)], [
             (port, row.address) for port in ports for protocol in ("tcp", "udp")
-            for row in _table.servers(protocol, port)
+            for row in table.servers(protocol, port)
         ]  # fmt: skip
         if left == ([], []):
             return

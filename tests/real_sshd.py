@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _table
 from anyport._clock import pauses
 from anyport._linux import proc
+from anyport._who import table
 from support import anyport, listening, needs, needs_root
 
 CONFIG = """
@@ -30,7 +30,7 @@ PasswordAuthentication no
 
 def listens(port: int, pid: int) -> set[str]:
     """The addresses on which this very process listens, seen in the socket table."""
-    rows = _table.servers("tcp", port)
+    rows = table.servers("tcp", port)
     owners = proc.socket_owners({row.inode for row in rows})
     return {row.address for row in rows if any(owner == pid for owner, _ in owners.get(row.inode, ()))}
 

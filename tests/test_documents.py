@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from anyport._candidates import QUIET, Offer
 from anyport._clock import pauses
+from anyport._find.candidates import Offer
 from anyport._linux import sock_diag
 from anyport._linux.sysctl import PortSettings
-from anyport._ports import BAD_PORTS, SERVICES
+from anyport._ports import BAD_PORTS, QUIET, SERVICES
 from support import COMMAND, bound, listening, needs, private_network
 
 ROOT = Path(__file__).parent.parent

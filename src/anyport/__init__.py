@@ -5,20 +5,20 @@ PYTEST_DONT_REWRITE: pytest would do so because of `pytest_plugin`, and warn if 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from anyport._find import find as find
-    from anyport._find import find_many as find_many
-    from anyport._hold import Hold as Hold
-    from anyport._hold import Holds as Holds
-    from anyport._hold import hold as hold
-    from anyport._hold import hold_many as hold_many
-    from anyport._refusal import Occupant as Occupant
-    from anyport._refusal import Process as Process
-    from anyport._refusal import Refusal as Refusal
-    from anyport._running import Running as Running
-    from anyport._running import run as run
+    from anyport._find.find import find as find
+    from anyport._find.find import find_many as find_many
+    from anyport._hold.hold import Hold as Hold
+    from anyport._hold.hold import Holds as Holds
+    from anyport._hold.hold import hold as hold
+    from anyport._hold.hold import hold_many as hold_many
+    from anyport._occupant import Occupant as Occupant
+    from anyport._occupant import Process as Process
+    from anyport._occupant import Refusal as Refusal
+    from anyport._run.run import Running as Running
+    from anyport._run.run import run as run
     from anyport._version import __version__ as __version__
-    from anyport._wait import wait as wait
-    from anyport._who import who as who
+    from anyport._who.wait import wait as wait
+    from anyport._who.who import who as who
     from anyport.errors import AddressUnavailable as AddressUnavailable
     from anyport.errors import AnyportError as AnyportError
     from anyport.errors import AnyportWarning as AnyportWarning
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 # Loaded on first use: `import anyport` costs nothing, and the command loads only what it needs.
 _HOMES = {
     "__version__": "_version",
-    "find": "_find",
-    "find_many": "_find",
-    "Hold": "_hold",
-    "Holds": "_hold",
-    "hold": "_hold",
-    "hold_many": "_hold",
-    "Running": "_running",
-    "run": "_running",
-    "wait": "_wait",
-    "who": "_who",
-    "Occupant": "_refusal",
-    "Process": "_refusal",
-    "Refusal": "_refusal",
+    "find": "_find.find",
+    "find_many": "_find.find",
+    "Hold": "_hold.hold",
+    "Holds": "_hold.hold",
+    "hold": "_hold.hold",
+    "hold_many": "_hold.hold",
+    "Running": "_run.run",
+    "run": "_run.run",
+    "wait": "_who.wait",
+    "who": "_who.who",
+    "Occupant": "_occupant",
+    "Process": "_occupant",
+    "Refusal": "_occupant",
     "AddressUnavailable": "errors",
     "AnyportError": "errors",
     "AnyportWarning": "errors",
@@ -105,7 +105,7 @@ def __getattr__(name: str) -> object:
 
     from anyport.errors import require_linux
 
-    if home in ("_find", "_hold", "_running"):
+    if home in ("_find.find", "_hold.hold", "_run.run"):
         require_linux()
     value = globals()[name] = getattr(import_module(f"anyport.{home}"), name)
     return value

@@ -69,9 +69,9 @@ def run(args: "Sequence[str]") -> int:
 
 
 def _run_plain(args: "Sequence[str]") -> int:
-    from anyport._answer import CALLER, answer_or_ask
     from anyport._cli import output
-    from anyport._selection import Selection
+    from anyport._find.found import CALLER, answer_or_ask
+    from anyport._find.selection import Selection
 
     selection = Selection(from_=args[1]) if args[:1] == ["--from"] else Selection(args or None)
     output.write(output.written(answer_or_ask(selection, output.tell, CALLER)))

@@ -3,13 +3,6 @@
 # `_socket` is the C half of `socket`.  The Python half costs 5 ms at start (enum, selectors), more than all the rest
 # of `anyport` together, and gives nothing that a probe needs.
 import _socket
-from errno import EMFILE, ENFILE
-
-from anyport.errors import AddressUnavailable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 AF_INET: int = _socket.AF_INET
 AF_INET6: int = _socket.AF_INET6
@@ -73,37 +66,6 @@ def may_overlap(one: str, other: str, *, v6only: bool = False) -> bool:
     return "0.0.0.0" in (one, other) and ":" not in one + other
 
 
-def endpoints(hosts: "Sequence[str]", kinds: "Sequence[int]") -> "tuple[Endpoint, ...]":
-    """Every address that the hosts mean (none: everywhere), for every protocol; AddressUnavailable if one has none."""
-    if not hosts:
-        return tuple(Endpoint(AF_INET6, kind, "::", everywhere=True) for kind in kinds)
-    found: dict[tuple[int, str, int], bool] = {}
-    for host in hosts:
-        addresses = _resolve(host)
-        for address in addresses:
-            found[address] = len(addresses) > 1 and found.get(address, True)
-    return tuple(
-        Endpoint(family, kind, text, scope=scope, optional=optional)
-        for kind in kinds
-        for (family, text, scope), optional in found.items()
-    )
-
-
-def _resolve(host: str) -> "list[tuple[int, str, int]]":
-    try:
-        answers = _socket.getaddrinfo(host, None, 0, TCP)
-    except (OSError, UnicodeError) as error:
-        if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
-            raise
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        bare, colon, port = host.rpartition(":")
-        hint = "name an address of this machine, such as 127.0.0.1 or ::1 (ip addr lists them)"
-        if colon and port.isdecimal():
-            hint = f"name the host without a port: --host {bare}"
-        raise AddressUnavailable(f"host {host!r} does not resolve: {reason}", hint=hint) from None
-    found: dict[tuple[int, str, int], None] = {}
-    for family, _, _, _, sockaddr in answers:
-        if family in (AF_INET, AF_INET6):
-            scope = sockaddr[-1] if family == AF_INET6 else 0
-            found[int(family), str(sockaddr[0]), int(scope)] = None
-    return list(found)
+def pair(address: str, port: int) -> str:
+    """`127.0.0.1:80`, `[::1]:80`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,12 +1,16 @@
 """Port numbers: reading them, sets of them, and those that are offered to nobody."""
 
+import os
 from _operator import index
 
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 FIRST, LAST = 1, 65535
 
@@ -122,3 +126,37 @@ def _parse_part(part: str, whole: str) -> range:
     if high < low:
         raise InvalidSelection(f"the range {part.strip()} ends before it begins", hint=f"write {high}-{low}")
     return range(low, high + 1)
+
+
+# Above what people type by hand, below Kubernetes' NodePorts (30000-32767) and the default ephemeral range (32768-).
+QUIET = range(10000, 30000)
+
+
+# A step that visits each of 20,000 = 2**5 * 5**4 numbers once must be odd and no multiple of 5.  This one lies near
+# 20,000 / golden ratio, so numbers given in a row lie far apart: a program that takes `port + 1` as well does not meet
+# the next caller.
+_STEP = 12361
+
+
+_SIZE = len(QUIET)
+
+
+_STEP_BACK = pow(_STEP, -1, _SIZE)
+
+
+def quiet_at(turn: int) -> int:
+    """The number whose turn it is: for turn = 0, 1, ... 19,999 each of 10000-29999 once, and then over again."""
+    return QUIET.start + turn * _STEP % _SIZE
+
+
+def turn_of(port: int) -> int:
+    """The turn of a number of 10000-29999: the other way round."""
+    return (port - QUIET.start) * _STEP_BACK % _SIZE
+
+
+def shuffled(numbers: "list[T]", chance: "Callable[[int], bytes]" = os.urandom) -> "Iterator[T]":
+    """The numbers in random order, drawn one at a time (Fisher and Yates); `numbers` is used up."""
+    for left in range(len(numbers), 0, -1):
+        at = int.from_bytes(chance(8), "little") % left
+        numbers[at], numbers[left - 1] = numbers[left - 1], numbers[at]
+        yield numbers[left - 1]

@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # the name is what type checkers look for; importing typi
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from anyport._refusal import Occupant, Refusal
+    from anyport._occupant import Occupant, Refusal
 
 
 class AnyportError(Exception):

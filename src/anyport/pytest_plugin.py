@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from typing import Any, ParamSpec, TypeVar, Unpack
 
-    from anyport._hold import Hold
-    from anyport._running import Running, Stream
-    from anyport._selection import ManyWords, OneWords
-    from anyport._test_program import Program
+    from anyport._find.selection import ManyWords, OneWords
+    from anyport._hold.hold import Hold
+    from anyport._run.run import Running, Stream
+    from anyport._testing.program import Program
 
     Programs = list[Program]
     P = ParamSpec("P")
@@ -76,7 +76,7 @@ class RunOnPort(Protocol):
 def unused_port_factory() -> UnusedPortFactory:
     """A function that gives an unused port, another one at each call; it has the words of `anyport.find`."""
     _require_linux()
-    from anyport._find import find
+    from anyport._find.find import find
 
     @_brief
     def unused(port: "int | Iterable[int] | None" = None, **words: "Unpack[OneWords]") -> int:
@@ -94,7 +94,7 @@ def unused_port(unused_port_factory: UnusedPortFactory) -> int:
 def _unused_udp_port_factory() -> UnusedPortFactory:
     """A function that gives an unused UDP port, another one at each call; it has the words of `anyport.find`."""
     _require_linux()
-    from anyport._find import find
+    from anyport._find.find import find
 
     @_brief
     def unused(port: "int | Iterable[int] | None" = None, **words: "Unpack[OneWords]") -> int:
@@ -139,7 +139,7 @@ def _held_port_factory() -> "Generator[HeldPortFactory]":
     _require_linux()
     from contextlib import ExitStack
 
-    from anyport._hold import hold
+    from anyport._hold.hold import hold
 
     with ExitStack() as stack:
 
@@ -174,7 +174,7 @@ def _run_on_port(request: pytest.FixtureRequest) -> "Generator[RunOnPort]":
     _require_linux()
     from contextlib import ExitStack
 
-    from anyport._test_program import Program
+    from anyport._testing.program import Program
 
     programs = request.config.stash.setdefault(_PROGRAMS, [])
     with ExitStack() as stack:  # which stops the others too when one can't be stopped

@@ -5,10 +5,10 @@ from contextlib import closing
 
 import pytest
 
-from anyport import _trial
 from anyport._linux import bpf
 from anyport._linux.closings import Closings
 from anyport._linux.socket import LOOPBACK
+from anyport._who import look
 from support import bound, listening, needs_root
 
 
@@ -40,7 +40,7 @@ def test_the_trial_of_who_leaves_a_marked_one(family: int) -> None:
     needs_root()
     with bound("::", 20123), closing(Closings("tcp")) as closings:
         with pytest.raises(OSError, match="in use"):
-            _trial._bind(family, socket.SOCK_STREAM, 20123, reuse=False)
+            look._bind_once(family, socket.SOCK_STREAM, 20123, reuse=False)
         assert [row.interface for row in closings.read_all(5)] == [LOOPBACK]
 
 

@@ -13,7 +13,7 @@ import pytest
 from anyport._clock import pauses
 from anyport._linux import process_vm, rtnetlink
 from anyport._linux.socket import SO_BINDTOIFINDEX
-from anyport._run import passage, supervisor, trap
+from anyport._supervise import enter, passage, supervisor
 from attackers import OPTIONS
 from support import bound, needs, needs_root, python_as
 
@@ -62,7 +62,7 @@ def test_low_ports_need_the_capability() -> None:
     assert supervisor._may_bind_low_ports(os.getpid())
     assert (
         python_as(
-            65534, "from anyport._run import supervisor\nprint(supervisor._may_bind_low_ports(os.getpid()))"
+            65534, "from anyport._supervise import supervisor\nprint(supervisor._may_bind_low_ports(os.getpid()))"
         ).stdout
         == "False\n"
     )
@@ -82,14 +82,15 @@ def test_who_may_change_interfaces_leaves_no_gap() -> None:
     needs_root()
     assert passage._may_change_interface()
     assert (
-        python_as(65534, "from anyport._run import passage\nprint(passage._may_change_interface())").stdout == "False\n"
+        python_as(65534, "from anyport._supervise import passage\nprint(passage._may_change_interface())").stdout
+        == "False\n"
     )
 
 
 def test_a_program_that_gains_privileges_is_known(tmp_path: Path) -> None:
     """set-uid and set-gid of others, and file capabilities."""
     needs_root()
-    code = "from anyport._run import trap\nprint(*[trap.gains_privileges(path) for path in sys.argv[1:]])"
+    code = "from anyport._supervise import enter\nprint(*[enter.gains_privileges(path) for path in sys.argv[1:]])"
     files = [tmp_path / name for name in ("plain", "setuid", "setgid", "locking", "capable")]
     for file, mode in zip(files, (0o755, 0o4755, 0o2755, 0o2745, 0o755), strict=True):
         file.write_text("")
@@ -100,7 +101,7 @@ def test_a_program_that_gains_privileges_is_known(tmp_path: Path) -> None:
         if folder.stat().st_uid == os.geteuid() and str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
     assert python_as(65534, code, *map(str, files)).stdout == "False True True False True\n"
-    assert [trap.gains_privileges(str(file)) for file in files] == [False] * 5
+    assert [enter.gains_privileges(str(file)) for file in files] == [False] * 5
 
 
 def test_a_program_of_32_bits_is_known(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_program_of_32_bits_is_known(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("32", "64", "script", "missing")]
     for file, head in zip(files, (b"\x7fELF\1\1", b"\x7fELF\2\1", b"#!/x"), strict=False):
         file.write_bytes(head)
-    assert [trap.is_of_32_bits(str(file)) for file in files] == [True, False, False, False]
+    assert [enter.is_of_32_bits(str(file)) for file in files] == [True, False, False, False]
 
 
 @pytest.mark.parametrize(("host", "protocol"), [("127.0.0.1", "tcp"), ("::1", "tcp"), ("::", "udp")])

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from anyport._address import TCP, UDP, endpoints
+from anyport._address import TCP, UDP
+from anyport._find.probe import Probe, endpoints
 from anyport._ledger import record
 from anyport._ledger.owner import owner_of
-from anyport._portserver import pool
-from anyport._portserver.owners import Owners
-from anyport._portserver.pool import Pool
-from anyport._probe import Probe
+from anyport._serve import pool
+from anyport._serve.owners import Owners
+from anyport._serve.pool import Pool
 from serving import another_process, claims
 from support import bound
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from anyport import _table
 from anyport._clock import pauses
 from anyport._linux import netlink, sock_diag
 from anyport._linux.proc import socket_inodes
-from anyport._row import Row
+from anyport._linux.row import Row
+from anyport._who import table
 from anyport.errors import Unsupported
 from support import bound, listening, needs_root, private_network
 
@@ -22,9 +22,9 @@ TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 V4, V6 = "127.0.0.1", "::1"
 
 
-def seen(protocol: str, port: int, states: int = _table.ALL) -> list[tuple[str, str, str | None, int | None]]:
+def seen(protocol: str, port: int, states: int = table.ALL) -> list[tuple[str, str, str | None, int | None]]:
     """Address, state and peer of each socket with this port."""
-    rows = _table.rows(protocol, [range(port, port + 1)], states)
+    rows = table.rows(protocol, [range(port, port + 1)], states)
     assert all(row.protocol == protocol and row.port == port for row in rows)
     return sorted((row.address, row.state, row.remote_address, row.remote_port) for row in rows)
 
@@ -32,7 +32,7 @@ def seen(protocol: str, port: int, states: int = _table.ALL) -> list[tuple[str, 
 def row_of(sock: socket.socket, protocol: str = "tcp") -> Row:
     """The one row of a socket of ours."""
     inode = os.fstat(sock.fileno()).st_ino
-    (row,) = [each for each in _table.rows(protocol) if each.inode == inode]
+    (row,) = [each for each in table.rows(protocol) if each.inode == inode]
     return row
 
 
@@ -58,11 +58,11 @@ def test_servers_and_what_is_bound_only(make: Callable[[str, int], socket.socket
     """State, address and port, uid and inode; no peer."""
     with make(host, 20123) as sock:
         state = "LISTEN" if make is listening else "BOUND"
-        assert seen("tcp", 20123) == seen("tcp", 20123, _table.WITHOUT_PEER) == [(host, state, None, None)]
+        assert seen("tcp", 20123) == seen("tcp", 20123, table.WITHOUT_PEER) == [(host, state, None, None)]
         row = row_of(sock)
         assert (row.uid, row.interface, row.seconds_left, row.v6only) == (os.geteuid(), 0, None, host == V6)
         assert seen("udp", 20123) == []
-        assert bool(seen("tcp", 20123, _table.LISTENING)) is (make is listening)
+        assert bool(seen("tcp", 20123, table.LISTENING)) is (make is listening)
 
 
 @pytest.mark.parametrize("kind", [TCP, UDP])
@@ -84,7 +84,7 @@ def test_udp_has_two_states(host: str) -> None:
         client.connect((host, 20123))
         assert seen("udp", 20123) == [(host, "BOUND", None, None)]
         assert seen("udp", 20124) == [(host, "ESTABLISHED", host, 20123)]
-        assert seen("udp", 20124, _table.WITHOUT_PEER) == []
+        assert seen("udp", 20124, table.WITHOUT_PEER) == []
         assert row_of(sock, "udp").inode
 
 
@@ -95,7 +95,7 @@ def test_connections_have_a_peer(host: str) -> None:
         near, far = client.getsockname()[1], accepted.getpeername()[1]
         assert seen("tcp", 20123) == sorted([(host, "LISTEN", None, None), (host, "ESTABLISHED", host, near)])
         assert seen("tcp", far) == [(host, "ESTABLISHED", host, 20123)]
-        assert seen("tcp", 20123, _table.WITHOUT_PEER) == [(host, "LISTEN", None, None)]
+        assert seen("tcp", 20123, table.WITHOUT_PEER) == [(host, "LISTEN", None, None)]
 
 
 def test_a_connection_over_the_dual_stack_is_told_as_mapped() -> None:
@@ -108,7 +108,7 @@ def test_a_connection_over_the_dual_stack_is_told_as_mapped() -> None:
 def test_time_wait_has_seconds_and_no_process() -> None:
     """A minute at most, and neither inode nor user."""
     time_wait(20123)
-    (row,) = _table.rows("tcp", [range(20123, 20124)])
+    (row,) = table.rows("tcp", [range(20123, 20124)])
     assert (row.state, row.inode, row.uid, row.address, row.remote_address) == ("TIME_WAIT", 0, None, V4, V4)
     assert row.seconds_left is not None
     assert 50 < row.seconds_left <= 60
@@ -117,7 +117,7 @@ def test_time_wait_has_seconds_and_no_process() -> None:
 def test_a_connection_that_is_not_accepted_yet_has_no_process() -> None:
     """Established, says the kernel, and the inode is 0."""
     with listening(V4, 20123), socket.create_connection((V4, 20123)):
-        (row,) = [each for each in _table.rows("tcp", [range(20123, 20124)]) if each.state != "LISTEN"]
+        (row,) = [each for each in table.rows("tcp", [range(20123, 20124)]) if each.state != "LISTEN"]
         assert (row.state, row.inode) == ("ESTABLISHED", 0)
 
 
@@ -126,7 +126,7 @@ def test_an_orphan_has_no_process() -> None:
     with connected(20123) as (_, accepted, _client):
         accepted.close()
         for _ in pauses(10):
-            rows = [each for each in _table.rows("tcp", [range(20123, 20124)]) if each.state != "LISTEN"]
+            rows = [each for each in table.rows("tcp", [range(20123, 20124)]) if each.state != "LISTEN"]
             if [row.state for row in rows] == ["FIN_WAIT2"]:
                 break
         assert [(row.state, row.inode) for row in rows] == [("FIN_WAIT2", 0)]
@@ -150,13 +150,13 @@ def test_siblings_are_rows_of_their_own() -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind((V4, 20123))
             sock.listen()
-        rows = _table.rows("tcp", [range(20123, 20124)])
+        rows = table.rows("tcp", [range(20123, 20124)])
         assert len({row.inode for row in rows}) == len(rows) == 3
         assert {row.inode for row in rows} <= socket_inodes(os.getpid())
 
 
 def found_in(protocol: str, ranges: Sequence[range]) -> list[tuple[str, int, str]]:
-    return sorted((row.address, row.port, row.state) for row in _table.rows(protocol, ranges))
+    return sorted((row.address, row.port, row.state) for row in table.rows(protocol, ranges))
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 64, 65, 100])
@@ -189,8 +189,8 @@ def test_more_ranges_than_an_attribute_can_hold() -> None:
 def test_no_range_means_every_port() -> None:
     """In both protocols."""
     with private_network(), bound(V4, 1234), bound(V6, 1235, UDP):
-        assert [row.port for row in _table.rows("tcp")] == [1234]
-        assert [row.port for row in _table.rows("udp")] == [1235]
+        assert [row.port for row in table.rows("tcp")] == [1234]
+        assert [row.port for row in table.rows("udp")] == [1235]
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ RANGES: list[list[range]] = [[], [range(20123, 20200)], [range(20131, 20132), ra
 @pytest.mark.parametrize("ranges", RANGES)
 def test_without_the_old_request_the_rows_are_the_same(ranges: list[range], monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that refuses request 18 is asked for each family."""
-    expected, kinds, dump = _table.rows("tcp", ranges), [], netlink.dump
+    expected, kinds, dump = table.rows("tcp", ranges), [], netlink.dump
 
     def without(protocol: int, kind: int, payload: bytes, read: "netlink.Read[Row]") -> list[Row]:
         kinds.append(kind)
@@ -227,7 +227,7 @@ def test_without_the_old_request_the_rows_are_the_same(ranges: list[range], monk
         return dump(protocol, kind, payload, read)
 
     monkeypatch.setattr(netlink, "dump", without)
-    assert plain(_table.rows("tcp", ranges)) == plain(expected)
+    assert plain(table.rows("tcp", ranges)) == plain(expected)
     assert kinds == [18, 20, 20] if ranges else [20, 20]
 
 
@@ -242,12 +242,12 @@ def test_without_netlink_the_rows_are_those_of_proc(
     ranges: list[range], protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All but the bound-only sockets of TCP."""
-    expected = [row for row in _table.rows(protocol, ranges) if protocol == "udp" or row.state != "BOUND"]
+    expected = [row for row in table.rows(protocol, ranges) if protocol == "udp" or row.state != "BOUND"]
     assert expected or protocol == "udp"
     monkeypatch.setattr(netlink, "dump", refuse)
-    assert plain(_table.rows(protocol, ranges)) == plain(expected)
+    assert plain(table.rows(protocol, ranges)) == plain(expected)
     without_peer = [row for row in expected if row.state in ("LISTEN", "BOUND")]
-    assert plain(_table.rows(protocol, ranges, _table.WITHOUT_PEER)) == plain(without_peer)
+    assert plain(table.rows(protocol, ranges, table.WITHOUT_PEER)) == plain(without_peer)
 
 
 def test_a_protocol_that_the_kernel_has_no_module_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,17 +265,17 @@ def test_without_both_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netlink, "dump", refuse)
     monkeypatch.setattr("anyport._linux.proc_net.sockets", refuse)
     with pytest.raises(Unsupported, match=r"sock_diag: Operation not permitted; /proc/net: Operation") as error:
-        _table.rows("tcp")
+        table.rows("tcp")
     assert (error.value.errno, bool(error.value.hint)) == (errno.EPERM, True)
 
 
 def test_whether_bound_only_sockets_are_shown_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """By sock_diag of this kernel they are, by /proc they are not; nothing stays bound."""
     with private_network():
-        assert _table.shows_bound_only()
-        assert _table.rows("tcp") == []
+        assert table.shows_bound_only()
+        assert table.rows("tcp") == []
         monkeypatch.setattr(netlink, "dump", refuse)
-        assert not _table.shows_bound_only()
+        assert not table.shows_bound_only()
 
 
 def test_where_no_port_is_left_to_try_it_with(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +284,6 @@ def test_where_no_port_is_left_to_try_it_with(monkeypatch: pytest.MonkeyPatch) -
     with private_network((40000, 40003)), ExitStack() as stack:
         for port in range(40000, 40004):
             stack.enter_context(bound("0.0.0.0", port))
-        assert _table.shows_bound_only()
+        assert table.shows_bound_only()
         monkeypatch.setattr(netlink, "dump", refuse)
-        assert not _table.shows_bound_only()
+        assert not table.shows_bound_only()

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 import anyport
-from anyport import _pool, _probe
+from anyport._find import probe, reserved
 from support import bound, listening, private_network, python
 
 PORT = 20123
@@ -217,8 +217,8 @@ def test_a_system_without_ipv6_sockets_is_asked_for_ipv4_only(monkeypatch: pytes
                 raise OSError(97, "Address family not supported by protocol")
             super().__init__(family, kind, number)
 
-    monkeypatch.setattr(_probe, "_socket_class", OnlyIPv4)
-    monkeypatch.setattr(_pool, "_socket", OnlyIPv4)
+    monkeypatch.setattr(probe, "_socket_class", OnlyIPv4)
+    monkeypatch.setattr(reserved, "_socket", OnlyIPv4)
     assert anyport.find() in range(10000, 30000)
     with listening("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
@@ -258,8 +258,9 @@ for _ in range(200):
 
 def test_other_refusals_are_told_apart_from_use() -> None:
     """A security policy, and whatever else bind may answer."""
-    from anyport._address import TCP, endpoints
-    from anyport._occupants import explain
+    from anyport._address import TCP
+    from anyport._find.probe import endpoints
+    from anyport._who.occupants import explain
 
     (everywhere,) = endpoints((), (TCP,))
     policy, odd = explain([(8080, everywhere, 13), (8080, everywhere, 71)])

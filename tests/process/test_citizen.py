@@ -131,9 +131,9 @@ def test_a_signal_between_fork_and_exec_is_not_lost() -> None:
     code = """
 import os, signal
 from pathlib import Path
-from anyport._run import signals, spawn
+from anyport._run import signals, program
 signal.signal(signal.SIGINT, signal.default_int_handler)
-child = spawn.Child("/bin/sleep", ["sleep", "60"], os.environ)
+child = program.Child("/bin/sleep", ["sleep", "60"], os.environ)
 def forked():
     os.kill(int(Path(f"/proc/self/task/{os.getpid()}/children").read_text()), signal.SIGINT)
 print(os.waitstatus_to_exitcode(os.waitpid(child.start(signals.Signals().before, forked, print), 0)[1]))

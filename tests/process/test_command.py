@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _pool, _probe
 from anyport.__main__ import run
-from anyport._candidates import QUIET
+from anyport._find import probe, reserved
+from anyport._ports import QUIET
 from support import (
     COMMAND,
     NOBODY,
@@ -50,8 +50,8 @@ def test_bad_input_is_one_line_and_a_hint(
         raise AssertionError("a system call before the question was understood")
 
     with monkeypatch.context() as patched:
-        patched.setattr(_probe, "_socket_class", touched)
-        patched.setattr(_pool, "_socket", touched)
+        patched.setattr(probe, "_socket_class", touched)
+        patched.setattr(reserved, "_socket", touched)
         patched.setattr(os, "open", touched)
         status = run(line.split(" "))
     assert status == 2
@@ -275,7 +275,7 @@ def test_no_descriptors_left() -> None:
     code = """
 import sys, resource
 from anyport.__main__ import run
-from anyport import _answer
+from anyport._find import found
 from anyport._cli import output
 import os
 spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(int(sys.argv[1]))]

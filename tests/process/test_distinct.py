@@ -6,8 +6,9 @@ from collections import Counter
 import pytest
 
 import anyport
-from anyport._candidates import QUIET, Offer
+from anyport._find.candidates import Offer
 from anyport._linux.sysctl import PortSettings
+from anyport._ports import QUIET
 from support import anyport as command
 from support import bound, listening, numbers, outputs_of, private_network, python
 
@@ -303,13 +304,13 @@ def refused_on_the_way_from(start: int) -> list[int]:
 
 def test_bursts_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers claimed ahead and not used in one burst are used in the next, however long ago that was."""
-    from anyport import _pool
+    from anyport._find import reserved
     from anyport._ledger import keeper
     from anyport._ledger.record import claims_in
 
     now = 1_000.0
-    monkeypatch.setattr(_pool, "clock_gettime", lambda _clock: now)
-    _pool.forget()
+    monkeypatch.setattr(reserved, "clock_gettime", lambda _clock: now)
+    reserved.forget()
     seen: list[int] = []
     for _ in range(25):
         seen += [anyport.find() for _ in range(15)]
@@ -331,13 +332,13 @@ def test_counts() -> None:
 
 def test_a_number_that_was_taken_meanwhile_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those claimed ahead; without the long way, which takes ten times as long."""
-    from anyport import _find, _pool
+    from anyport._find import find, reserved
 
-    monkeypatch.setattr(_pool, "clock_gettime", lambda _clock: 1_000.0)
-    _pool.forget()
-    while len(_pool._pool.ports) < 3:
+    monkeypatch.setattr(reserved, "clock_gettime", lambda _clock: 1_000.0)
+    reserved.forget()
+    while len(reserved._pool.ports) < 3:
         anyport.find()
-    monkeypatch.setattr(_find, "answer", None)
-    *_, third, second, first = [port for port, _ in _pool._pool.ports]
+    monkeypatch.setattr(find, "answer", None)
+    *_, third, second, first = [port for port, _ in reserved._pool.ports]
     with bound("::", first), bound("127.0.0.1", second):
         assert anyport.find() == third

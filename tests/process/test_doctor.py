@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from anyport import _features, _rehearsal
-from anyport._door import open_door
+from anyport._doctor import features, rehearsal
+from anyport._hold.door import open_door
 from anyport._ledger import health
 from anyport._linux import proc, seccomp, sock_diag
 from anyport._linux.socket import own_netns_cookie
@@ -412,37 +412,37 @@ def test_a_sandbox_that_kills_who_tries(monkeypatch: pytest.MonkeyPatch) -> None
     """It is a child that is killed."""
     monkeypatch.setattr(seccomp, "listen_to", lambda _names: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(OSError, match="a child that tried it was killed by signal 9"):
-        _rehearsal.install_filter()
+        rehearsal.install_filter()
 
 
 def test_a_child_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not waited for without end."""
-    monkeypatch.setattr(_rehearsal, "_PATIENCE", 1)
+    monkeypatch.setattr(rehearsal, "_PATIENCE", 1)
     monkeypatch.setattr(seccomp, "listen_to", lambda _names: signal.pause())
     with pytest.raises(OSError, match=f"was killed by signal {signal.SIGALRM:d}"):
-        _rehearsal.install_filter()
+        rehearsal.install_filter()
 
 
 def test_a_door_that_does_not_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """On another kernel than Linux, say: a program can't have what is held."""
-    monkeypatch.setattr(_features, "open_door", lambda _sockets: None)
+    monkeypatch.setattr(features, "open_door", lambda _sockets: None)
     for protocol in ("tcp", "udp"):
-        assert _features.features()[f"hold {protocol}"][1:3] == (False, "Address already in use (errno 98)")
+        assert features.features()[f"hold {protocol}"][1:3] == (False, "Address already in use (errno 98)")
 
 
 def test_a_door_that_does_not_shut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing is held at all."""
-    find = _features._find
+    find = features._find
 
     def leaky(*, udp: bool = False) -> Any:
         found = find(udp=udp)
-        open_door(_features._sockets_of(found))
+        open_door(features._sockets_of(found))
         return found
 
-    monkeypatch.setattr(_features, "_find", leaky)
+    monkeypatch.setattr(features, "_find", leaky)
     for protocol in ("tcp", "udp"):
         why = "a program with SO_REUSEADDR gets past a hold that is shut"
-        assert _features.features()[f"hold {protocol}"][1:3] == (False, why)
+        assert features.features()[f"hold {protocol}"][1:3] == (False, why)
 
 
 def test_sockets_that_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,7 +453,7 @@ def test_sockets_that_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         return [row for row in sockets(*words) if row.state != "BOUND"]
 
     monkeypatch.setattr(sock_diag, "sockets", before_6_8)
-    found = _features.features()
+    found = features.features()
     assert found["sock_diag"].works
     assert found["bound-only"][1:3] == (False, "a socket that is bound and does not listen is not shown")
 

@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 import anyport
-from anyport._candidates import QUIET
 from anyport._clock import boot_microseconds, pauses
 from anyport._ledger import book, record
 from anyport._linux.sysctl import boot_word
+from anyport._ports import QUIET
 from support import (
     COMMAND,
     NO_VARIABLE,

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import anyport as library
-from anyport._candidates import Offer, in_order_of_name
 from anyport._clock import boot_microseconds
+from anyport._find.candidates import Offer, in_order_of_name
+from anyport._find.names import digest, work_tree
 from anyport._ledger import record
 from anyport._linux.sysctl import PortSettings
-from anyport._names import digest, work_tree
 from support import COMMAND, anyport, bound, listening, needs, needs_root, outputs_of
 
 _SETTINGS = PortSettings(32768, 60999, frozenset())

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 import anyport
-from anyport._caller import process
 from anyport._clock import pauses
 from anyport._linux import proc
+from anyport._processes import process
 from asking import who_as
 from support import COMMAND, free_uid, listening, needs, needs_root
 from support import anyport as command

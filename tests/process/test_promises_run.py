@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _table
 from anyport._clock import pauses
 from anyport._linux import proc
+from anyport._who import table
 from attackers import BOTH, OTHER, PLAIN, REUSEADDR, REUSEPORT, SAME, Target, attack
 from real_programs import FILES, HTTP, V4, V6, words
 from real_runs import ask
@@ -244,7 +244,7 @@ def test_nginx_loses_no_port_when_it_starts_and_reloads(tmp_path: Path, options:
 def until_serving(run: Started) -> None:
     """Both addresses, and both workers: before that a hang-up would end nginx."""
     for _ in pauses(20):
-        addresses = {row.address for row in _table.servers("tcp", run.port)}
+        addresses = {row.address for row in table.servers("tcp", run.port)}
         if addresses == {"0.0.0.0", "::"} and len(proc.descendants(run.process.pid)) >= 3:
             return
     pytest.fail(f"nginx does not serve on {run.port}")

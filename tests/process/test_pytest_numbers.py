@@ -94,8 +94,8 @@ def test_unused():
     assert loaded() == ["anyport", "anyport.pytest_plugin"]
 
 def test_used(unused_port):
-    assert "anyport._find" in loaded()
-    assert "anyport._running" not in loaded()
+    assert "anyport._find.find" in loaded()
+    assert "anyport._run.run" not in loaded()
 """)
     run_suite(pytester).assert_outcomes(passed=2)
 

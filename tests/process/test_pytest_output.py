@@ -76,7 +76,7 @@ def test_a_program_that_is_never_ready_is_shown_too(pytester: pytest.Pytester) -
     shown = result.stdout.str()
     assert "E   anyport.errors.NotReady: the program ended with status 3 before it listened on " in shown
     assert "E   hint: its output says why" in shown
-    assert "_running.py" not in shown
+    assert "_run/run.py" not in shown
     assert "exit 3 (never ready) -" in shown
 
 

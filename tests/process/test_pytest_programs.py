@@ -60,8 +60,8 @@ def test_a_real_server_runs_until_the_test_ends(pytester: pytest.Pytester, way: 
 def test_what_a_program_started_ends_with_it(pytester: pytest.Pytester, before: str) -> None:
     """A server behind a shell, which does not pass SIGTERM on; one that ignores it; a daemon."""
     test = f"""
-    from anyport import _test_tree
-    _test_tree._GRACE = 0.3  # seconds, instead of ten
+    from anyport._testing import tree
+    tree._GRACE = 0.3  # seconds, instead of ten
 
     def test_it(run_on_port):
         behind = ["sh", "-c", {before!r} + '"$@"; true', "sh", *SERVER]
@@ -229,8 +229,8 @@ def test_when_one_cant_be_stopped_the_others_are(pytester: pytest.Pytester) -> N
 def test_a_program_that_ignores_sigterm_is_killed(pytester: pytest.Pytester) -> None:
     """After ten seconds, of which this test waits for a fifth of one."""
     test = """
-    from anyport import _running
-    _running._GRACE = 0.2
+    from anyport._run import run
+    run._GRACE = 0.2
     DEAF = '''
     import signal, socket, sys
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _table
 from anyport._linux import proc, sock_diag
+from anyport._who import table
 from running import content_of, end, run, script, start
 from sandboxes import run_within, start_within
 from support import COMMAND, bound, listening
@@ -63,7 +63,7 @@ def test_a_server_runs_and_is_ready_when_it_listens(how: str, server: list[str],
     file = tmp_path / "port"
     process = start("--hand-over", how, "--port-file", str(file), "--", *server, "reuse")
     port = int(content_of(file, process))
-    rows = _table.servers("tcp", port)
+    rows = table.servers("tcp", port)
     assert {pid for each in proc.socket_owners({row.inode for row in rows}).values() for pid, _ in each} <= set(
         proc.descendants(process.pid)
     )

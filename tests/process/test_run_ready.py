@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _table
-from anyport._cli import run_words
+from anyport._cli import run_options
 from anyport._cli.run import DEFAULTS
 from anyport._clock import pauses
+from anyport._find.selection import Selection
 from anyport._linux import proc, sock_diag
-from anyport._selection import Selection
+from anyport._who import table
 from running import assert_refused, content_of, end, is_in_use, run, script, start
 from sandboxes import run_within
 from support import COMMAND, bound, listening
@@ -125,7 +125,7 @@ def test_several_ports_are_ready_together(tmp_path: Path) -> None:
 
 
 def list_of_listeners() -> list[int]:
-    return [row.port for row in _table.servers("tcp")]
+    return [row.port for row in table.servers("tcp")]
 
 
 def runners() -> list[int]:
@@ -365,7 +365,7 @@ def test_help_is_there() -> None:
 
 def test_the_form_without_options_means_what_the_parser_would_say() -> None:
     """It does without argparse, and must not do without a default."""
-    words, selection, command = run_words.read(["-n", "1", "--", "true"])
+    words, selection, command = run_options.read(["-n", "1", "--", "true"])
     assert words == DEFAULTS
     assert command == ["true"]
     assert selection

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from anyport._run import activation
+from anyport._hold import activation
 from serving import PORTS, ask, serving
 from support import COMMAND, needs
 from support import anyport as command
@@ -85,7 +85,7 @@ def test_a_folder_that_somebody_keeps_locked_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anybody who can read it could."""
-    from anyport._portserver import listener
+    from anyport._serve import listener
     from anyport.errors import PortServerError
 
     monkeypatch.setattr(listener, "_PATIENCE", 0.05)
@@ -100,7 +100,7 @@ def test_a_path_is_bound_and_removed_under_the_lock_of_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until it is listened on: else of two servers that start or stop at once one could remove the other's."""
-    from anyport._portserver import listener
+    from anyport._serve import listener
 
     was_locked: list[bool] = []
     remove = os.unlink
@@ -132,7 +132,7 @@ def test_a_path_is_bound_and_removed_under_the_lock_of_its_folder(
 
 def test_a_path_that_cannot_be_removed_in_the_end_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its folder is locked, or gone: no error, for the next server removes it."""
-    from anyport._portserver import listener
+    from anyport._serve import listener
 
     monkeypatch.setattr(listener, "_PATIENCE", 0.05)
     (tmp_path / "folder").mkdir()

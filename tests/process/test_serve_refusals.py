@@ -218,7 +218,7 @@ def test_a_thousand_idle_connections_keep_nobody_waiting(tmp_path: Path) -> None
 
 def test_a_client_that_says_nothing_is_dropped(tmp_path: Path) -> None:
     """After its patience, here a tenth of a second: its descriptor is another's then."""
-    code = "import sys\nfrom anyport import _serve\n_serve.PATIENCE = 0.1\nfrom anyport.__main__ import run\n"
+    code = "import sys\nfrom anyport._serve import server\nserver.PATIENCE = 0.1\nfrom anyport.__main__ import run\n"
     command = [sys.executable, "-c", f"{code}sys.exit(run(sys.argv[1:]))"]
     with serving(tmp_path, command=command) as server, connected(server.address) as client:
         assert client.recv(100) == b""

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from anyport._cli.output import shell_lines
 from anyport._clock import boot_microseconds
+from anyport._find.selection import Selection, variable
 from anyport._ledger import record
 from anyport._ledger.place import VARIABLE
-from anyport._selection import Selection, variable
 from support import COMMAND, NOBODY, anyport, anyport_as, needs, needs_root, numbers
 
 SHELLS = ["sh", "bash", "dash"]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from anyport._candidates import quiet_at
 from anyport._ledger import book as book_module
 from anyport._ledger import record, turns
 from anyport._ledger.book import Book
+from anyport._ports import quiet_at
 
 SECOND = 1_000_000
 Locked = tuple[Book, Callable[[], list[tuple[int, bytes]]]]

@@ -13,7 +13,7 @@ import pytest
 
 from anyport._ledger import place
 from anyport._linux import sysctl
-from anyport._run import trap
+from anyport._supervise import enter
 from running import assert_refused, content_of, end, run, script
 from sandboxes import run_within, within
 from support import COMMAND, NOBODY, anyport_as, bound, command_as, needs, needs_root, unavailable
@@ -382,8 +382,8 @@ REASONS: list[tuple[int, str]] = [
 def test_every_errno_has_its_words(number: int, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no Yama, or it lets parents trace their children."""
     for scope in (0, 1):
-        monkeypatch.setattr(trap, "_ptrace_scope", lambda scope=scope: scope)
-        assert text in trap.reason(OSError(number, "seccomp: in the kernel's words"), "/bin/program")
+        monkeypatch.setattr(enter, "_ptrace_scope", lambda scope=scope: scope)
+        assert text in enter.reason(OSError(number, "seccomp: in the kernel's words"), "/bin/program")
 
 
 @pytest.mark.parametrize("scope", ["2\n", "3\n"])
@@ -392,9 +392,9 @@ def test_yama_is_named(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     monkeypatch.setattr(sysctl, "read", answering(scope, read))
     error = OSError(errno.EPERM, "pidfd_getfd: Operation not permitted")
-    assert trap.reason(error, "x") == f"kernel.yama.ptrace_scope is {scope.strip()}, so it may not be traced"
+    assert enter.reason(error, "x") == f"kernel.yama.ptrace_scope is {scope.strip()}, so it may not be traced"
     assert set(read) == {"kernel/yama/ptrace_scope"}
-    assert trap.reason(OSError(errno.ENOSYS, "seccomp: "), "x") == MISSING
+    assert enter.reason(OSError(errno.ENOSYS, "seccomp: "), "x") == MISSING
 
 
 def answering(value: str, read: list[str]) -> Callable[[str], str]:
@@ -413,4 +413,4 @@ def test_without_yama_nothing_of_it_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 
     for read in (missing, answering("", [])):
         monkeypatch.setattr(sysctl, "read", read)
-        assert FORBIDDEN in trap.reason(OSError(errno.EPERM, "Operation not permitted"), "x")
+        assert FORBIDDEN in enter.reason(OSError(errno.EPERM, "Operation not permitted"), "x")

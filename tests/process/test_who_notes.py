@@ -8,7 +8,7 @@ import pytest
 
 import anyport
 from anyport._linux import sock_diag
-from anyport._refusal import UNSEEN
+from anyport._occupant import UNSEEN
 from asking import LISTENS, USER, assert_lines, leave_time_wait, said_of_unused, started_as, who, who_as
 from running import SERVER, content_of, end, script, start
 from support import NOBODY, anyport_as, bound, listening, needs_root, private_network, sysctl

@@ -13,10 +13,9 @@ from errno import EADDRINUSE, ENOBUFS
 import pytest
 
 import anyport
-from anyport import _occupants, _trial
 from anyport._linux import netlink, proc, proc_net, sysctl
-from anyport._look import look
 from anyport._ports import parse_ports
+from anyport._who import look, occupants
 from support import bound, listening, needs_root, private_network, python
 
 ONE = parse_ports("20123")
@@ -30,7 +29,7 @@ def test_what_is_closed_before_its_process_is_looked_up_is_looked_for_again(monk
         server.close()
         return owners(inodes)
 
-    monkeypatch.setattr("anyport._occupants.socket_owners", close_first)
+    monkeypatch.setattr("anyport._who.occupants.socket_owners", close_first)
     assert anyport.who(20123) == []
 
 
@@ -40,7 +39,7 @@ class Binds:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
         self.reuse: list[bool] = []
         self._failures = failures
-        monkeypatch.setattr(_trial, "errno_of_bind", self)
+        monkeypatch.setattr(look, "errno_of_bind", self)
 
     def __call__(self, _port: int, _protocol: str, *, reuse: bool) -> int:
         self.reuse.append(reuse)
@@ -62,8 +61,8 @@ def test_who_comes_between_the_look_and_the_bind_is_seen(monkeypatch: pytest.Mon
             stack.enter_context(listening("127.0.0.1", 20123))
             return EADDRINUSE
 
-        monkeypatch.setattr(_trial, "errno_of_bind", come_in)
-        seen = look(ONE, ["tcp"])
+        monkeypatch.setattr(look, "errno_of_bind", come_in)
+        seen = look.look(ONE, ["tcp"])
     assert [each.state for each in seen.occupants] == ["LISTEN"]
     assert seen.binds == {(20123, "tcp"): EADDRINUSE}
 
@@ -71,18 +70,18 @@ def test_who_comes_between_the_look_and_the_bind_is_seen(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("family", [socket.AF_INET6, None])
 def test_a_trial_bind_without_ipv6(family: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """There IPv4 decides; any other refusal of IPv6 is the answer, though IPv4 alone would be let in."""
-    bind = _trial._bind
+    bind = look._bind_once
 
     def without(of: int, *words: int, reuse: bool) -> int:
         if of == family:
             raise OSError(97, "Address family not supported by protocol")
         return bind(of, *words, reuse=reuse)
 
-    monkeypatch.setattr(_trial, "_bind", without)
+    monkeypatch.setattr(look, "_bind_once", without)
     with bound("::1", 20123):
-        assert _trial.errno_of_bind(20123, "tcp", reuse=False) == (0 if family else EADDRINUSE)
+        assert look.errno_of_bind(20123, "tcp", reuse=False) == (0 if family else EADDRINUSE)
     with bound("127.0.0.1", 20123):
-        assert _trial.errno_of_bind(20123, "tcp", reuse=False) == EADDRINUSE
+        assert look.errno_of_bind(20123, "tcp", reuse=False) == EADDRINUSE
 
 
 # Its child listens, and leaves a grandchild that has the socket and is nobody's descendant any more.
@@ -153,7 +152,7 @@ def test_a_table_that_fails_is_an_error(error: OSError, monkeypatch: pytest.Monk
 def test_no_descriptor_for_the_table() -> None:
     """ResourceLimit, which names the limit; nothing is called unused."""
     code = """
-import os, resource, anyport, anyport._occupants
+import os, resource, anyport, anyport._who.occupants
 who, wait = anyport.who, anyport.wait
 resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
 taken = []
@@ -206,9 +205,9 @@ def test_without_netlink_and_ipv6_there_is_ipv4(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_interface_that_is_gone_has_its_number() -> None:
     """The socket is told all the same."""
-    assert _occupants._Interfaces()[1] == "lo"
-    assert _occupants._Interfaces()[4711] == "interface 4711"
-    assert _occupants._Interfaces()[0] is None
+    assert occupants._Interfaces()[1] == "lo"
+    assert occupants._Interfaces()[4711] == "interface 4711"
+    assert occupants._Interfaces()[0] is None
 
 
 @pytest.mark.parametrize("is_on", [True, False])

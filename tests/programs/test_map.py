@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _table
 from anyport._clock import pauses
+from anyport._who import table
 from real_programs import FILES, HTTP, V4, V6
 from real_runs import LIMIT, ask, at_once, end
 from running import run, script
@@ -126,7 +126,7 @@ def test_three_that_talk_to_themselves(tmp_path: Path) -> None:
             for host in (V4, V6):
                 ask(host, each.port, b"", repr([8080] * 8).encode())
             assert each.is_held()
-        assert not _table.servers("tcp", 8080)
+        assert not table.servers("tcp", 8080)
         end(runs, -signal.SIGTERM)
 
 

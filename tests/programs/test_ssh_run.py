@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _table
 from anyport._clock import pauses
 from anyport._linux import proc
+from anyport._who import table
 from real_programs import AUTO, RELEASED, SHARED, V4, V6
 from real_runs import LIMIT, Run, ask, at_once, contained, end, nothing_is_left
 from real_sshd import echo_server, reachable_sshd, through_socks
@@ -179,7 +179,7 @@ def runner_of(port: int) -> int:
     """The parent of ssh is the runner, in the background."""
     [pid] = {
         pid
-        for each in proc.socket_owners({row.inode for row in _table.servers("tcp", port)}).values()
+        for each in proc.socket_owners({row.inode for row in table.servers("tcp", port)}).values()
         for pid, _ in each
     }
     ssh = proc.stat(pid)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from anyport import _table
 from anyport._clock import pauses
 from anyport._linux import sock_diag
+from anyport._who import table
 from real_programs import ECHO, SUPERVISED, V4
 from real_runs import LIMIT, Run, ask, at_once, end
 from real_sshd import CONFIG
@@ -126,7 +126,7 @@ def states(port: int) -> set[str]:
 
 def owners(port: int) -> set[int]:
     """The users whose sockets listen there."""
-    return {row.uid for row in _table.servers("tcp", port) if row.uid is not None}
+    return {row.uid for row in table.servers("tcp", port) if row.uid is not None}
 
 
 def test_a_server_that_is_made_in_a_thread(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from anyport import AddressUnavailable
-from anyport._address import AF_INET, AF_INET6, TCP, UDP, endpoints, may_overlap
+from anyport._address import AF_INET, AF_INET6, TCP, UDP, may_overlap
+from anyport._find.probe import endpoints
 
 
 def test_no_host_means_everywhere_dual_stack() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from anyport._advice import advice, is_broken
-from anyport._doctor import Findings, Ports, Seen, System, Use, use
-from anyport._features import Feature, hand_overs
+from anyport._doctor.advice import advice, is_broken
+from anyport._doctor.features import Feature, hand_overs
+from anyport._doctor.findings import Findings, Ports, Seen, System, Use, use
 from anyport._ledger.health import UNUSABLE, USABLE, Health
 
 NAMES = (

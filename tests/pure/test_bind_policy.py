@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anyport._run.bind_policy import (
+from anyport._supervise.policy import (
     AS_IT_IS,
     CONNECT,
     GO_ON,

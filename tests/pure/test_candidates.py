@@ -3,20 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anyport._candidates import (
-    QUIET,
-    Offer,
-    by_newest,
-    in_order_of_name,
-    out_of,
-    quiet_at,
-    shuffled,
-    starts_of,
-    turn_of,
-)
+from anyport._find.blocks import by_newest, starts_of
+from anyport._find.candidates import Offer, in_order_of_name, out_of
+from anyport._find.names import digest
 from anyport._linux.sysctl import PortSettings
-from anyport._names import digest
-from anyport._ports import BAD_PORTS, SERVICES, parse_ports
+from anyport._ports import BAD_PORTS, QUIET, SERVICES, parse_ports, quiet_at, shuffled, turn_of
 
 DEFAULTS = PortSettings(32768, 60999, frozenset())
 OFFER = Offer(DEFAULTS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from anyport import _wait
+from anyport._who import wait
 
 
 class Clock:
@@ -31,8 +31,8 @@ class Clock:
 def test_looks_back_off(cost: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """From 1 ms to 50 ms, or sixty times what a look costs: below 2 % of a processor in a minute, and a last look."""
     clock = Clock(cost)
-    monkeypatch.setattr(_wait, "time", clock)
-    for _ in _wait._looks(60.0):
+    monkeypatch.setattr(wait, "time", clock)
+    for _ in wait._looks(60.0):
         last = clock.now
         clock.look()
     longest = max(0.05, cost * 60)
@@ -46,7 +46,7 @@ def test_looks_back_off(cost: float, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_time_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """And no pause; without a limit there is no end of them."""
     clock = Clock(0.0)
-    monkeypatch.setattr(_wait, "time", clock)
-    assert len(list(_wait._looks(0.0))) == 1
+    monkeypatch.setattr(wait, "time", clock)
+    assert len(list(wait._looks(0.0))) == 1
     assert clock.pauses == []
-    assert sum(1 for _ in zip(range(5000), _wait._looks(float("inf")), strict=False)) == 5000
+    assert sum(1 for _ in zip(range(5000), wait._looks(float("inf")), strict=False)) == 5000

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anyport._linux import proc_net
+from anyport._linux.row import Row
 from anyport._linux.sock_diag import STATES
-from anyport._row import Row
 
 HEADER = b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 V4, V6 = socket.AF_INET, socket.AF_INET6

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anyport._candidates import QUIET
 from anyport._ledger import record
+from anyport._ports import QUIET
 
 NOW = 1_000_000_000
 times = st.integers(1, 2**55)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from anyport import errors
-from anyport._refusal import Occupant, Process, Refusal
+from anyport._occupant import Occupant, Process, Refusal
 from anyport._run import conflict, report
 
 OCCUPANT = Occupant("tcp", "::", 80, state="LISTEN", uid=0, processes=(Process(1, "nginx", ("nginx", "-g")),))

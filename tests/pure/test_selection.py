@@ -4,7 +4,7 @@ import pytest
 
 from anyport import InvalidSelection
 from anyport._address import TCP, UDP
-from anyport._selection import Selection, variable
+from anyport._find.selection import Selection, variable
 
 
 def test_the_plain_question() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from anyport._linux.sysctl import PortSettings
-from anyport._refusal import Occupant, Process, sentence
-from anyport._verdict import Circumstances, notes, verb_of, verdict
+from anyport._occupant import Occupant, Process, sentence
+from anyport._who.verdict import Circumstances, notes, verb_of, verdict
 
 NODE = Process(4711, "node", ("node", "server.js"))
 HOLD = Process(50, "anyport-hold", ("/usr/bin/python3", "/usr/bin/anyport", "hold", "8080"))

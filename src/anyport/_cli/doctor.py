@@ -1,18 +1,18 @@
 """`anyport doctor`: its words, and what it does."""
 
-from anyport._candidates import QUIET
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
-from anyport._refusal import printable
+from anyport._occupant import printable
+from anyport._ports import QUIET
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from anyport._advice import Advice
-    from anyport._doctor import Findings, Use
-    from anyport._features import Feature
+    from anyport._doctor.advice import Advice
+    from anyport._doctor.features import Feature
+    from anyport._doctor.findings import Findings, Use
 
 _DESCRIPTION = """\
 Say what this system allows, each thing learnt by trying it: whether ports can be
@@ -58,11 +58,11 @@ class Command:
         """Do it; the exit status."""
         from signal import SIG_DFL, SIGCHLD, signal
 
-        from anyport import _streams
-        from anyport._advice import advice, is_broken
-        from anyport._doctor import examine
+        from anyport import _background
+        from anyport._doctor.advice import advice, is_broken
+        from anyport._doctor.findings import examine
 
-        _streams.fill()
+        _background.fill()
         signal(SIGCHLD, SIG_DFL)  # a caller who ignores it would have the children of the trials vanish unseen
         found = examine()
         warnings = advice(found)

@@ -80,7 +80,7 @@ class Command:
 
     def run(self) -> int:
         """Do it; the exit status."""
-        from anyport._answer import CALLER, NOBODY, answer_or_ask
+        from anyport._find.found import CALLER, NOBODY, answer_or_ask
 
         self.lines.check()
         found = answer_or_ask(self.selection, output.tell, CALLER if self._asks else NOBODY)

@@ -1,6 +1,6 @@
 """`anyport hold`: its words, and what it does."""
 
-from anyport import _caller
+from anyport import _processes
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output, add_selection, selection_of
 from anyport._clock import parse_duration
@@ -59,7 +59,7 @@ class Command:
         if self.release and list(args) not in (["--release", release], [f"--release={release}"]):
             raise InvalidSelection("--release goes with nothing else", hint=f"anyport hold --release {release}")
         self.seconds = None if time is None else _check_time(time)
-        self.pid = None if pid is None else _caller.check_pid(pid)
+        self.pid = None if pid is None else _processes.check_pid(pid)
         self.selection = selection_of(words, numbers)
         self.lines = output.ShellLines(self.selection, shell=shell, file=file, json=self.json)
 
@@ -68,14 +68,15 @@ class Command:
         return self._release() if self.release else self._hold()
 
     def _hold(self) -> int:
-        from anyport import _holder, _streams
-        from anyport._answer import answer
+        from anyport import _background
+        from anyport._find.found import answer
+        from anyport._hold import holder
 
         self.lines.check()
-        _streams.fill()
+        _background.fill()
         ends = self._ends()
         found = answer(self.selection, output.tell, hold=True)
-        pid, confirm = _holder.start([sock for port in found.ports for sock in found.sockets[port]], ends, self.seconds)
+        pid, confirm = holder.start([sock for port in found.ports for sock in found.sockets[port]], ends, self.seconds)
         self.lines.write_file(found.ports)
         written = output.written(found, self.selection.labels, self.lines.printed, json=self.json, holder=pid)
         output.write(written)
@@ -85,13 +86,13 @@ class Command:
     def _ends(self) -> "list[int]":
         """Descriptors that are readable when a process has ended whose end is that of the hold."""
         if self.pid is not None:
-            return [_caller.process(self.pid)]
-        return [] if self.seconds is not None else [_caller.caller()]
+            return [_processes.process(self.pid)]
+        return [] if self.seconds is not None else [_processes.caller()]
 
     def _release(self) -> int:
-        from anyport import _holder
+        from anyport._hold import holder
 
-        others = [port for port in _holder.release(self.release) if port != self.release]
+        others = [port for port in holder.release(self.release) if port != self.release]
         if others:
             output.tell("note", f"{', '.join(map(str, others))}, held by the same call, is released too", "")
         return output.DONE

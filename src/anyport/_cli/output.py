@@ -10,10 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anyport._answer import Answer
+    from anyport._find.found import Answer
+    from anyport._find.selection import Selection
+    from anyport._occupant import Occupant, Refusal
     from anyport._portserver.client import Served
-    from anyport._refusal import Occupant, Refusal
-    from anyport._selection import Selection
 
 DONE, NOTHING_THERE, USAGE, FAILED = 0, 1, 2, 125
 _MOST = 12  # refusals that a message lists
@@ -145,7 +145,7 @@ class ShellLines:
 
 
 def _variables(selection: "Selection", option: str) -> "tuple[str, ...]":
-    from anyport._selection import variable
+    from anyport._find.selection import variable
 
     if not selection.labels and selection.count > 1:
         raise InvalidSelection(

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from anyport._selection import KEEP, Selection
+from anyport._find.selection import KEEP, Selection
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False

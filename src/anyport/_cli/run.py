@@ -2,14 +2,14 @@
 
 import os
 
-from anyport import _streams
+from anyport import _background
 from anyport._cli import output
 from anyport._cli.output import FAILED
 from anyport._files import remove
+from anyport._find.selection import Selection, variable
 from anyport._run.plan import AUTO, PORT_FILE, RETRIES, Plan
 from anyport._run.report import Report
 from anyport._run.template import Template, parse_variable
-from anyport._selection import Selection, variable
 from anyport.errors import (
     AnyportError,
     InvalidSelection,
@@ -24,8 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anyport._answer import Answer
     from anyport._cli.parser import Words
+    from anyport._find.found import Answer
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 REPORT_TO = "--report-to="  # descriptor of a pipe, comma, pid of the caller or 0
@@ -75,7 +75,7 @@ class Command:
         if selection.count > max(1, len(self.plan.own)) and not (selection.labels or selection.contiguous):
             text = f"the program can be told the first of {selection.count} ports only"
             output.tell("warning", text, "give each a label: --as web --as db, for {web} and {db}")
-        closed = _streams.fill()
+        closed = _background.fill()
         if self.plan.port_file is not None:
             remove(self.plan.port_file, PORT_FILE)  # of an earlier run: whoever waits for it would believe it
         if self.detach:
@@ -89,7 +89,7 @@ class Command:
         return output.written(found, labels, json=self.json, pid=pid)
 
     def _run(self, report: Report, closed: "Sequence[int]", *, caller: int = 0, alone: bool = False) -> int:
-        from anyport._caller import process
+        from anyport._processes import process
         from anyport._run.runner import Runner
 
         try:
@@ -124,7 +124,7 @@ class Command:
 
 def _read(args: "Sequence[str]") -> "tuple[Words, Selection | None, list[str]]":
     if args[:1] != ["--"]:
-        from anyport._cli.run_words import read
+        from anyport._cli.run_options import read
 
         return read(args)
     return dict(DEFAULTS), Selection(), list(args[1:])  # without argparse, which is half of the start-up time

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from socket import socket
 
-    from anyport._portserver.pool import Pool
+    from anyport._serve.pool import Pool
 
 _DESCRIPTION = """\
 Serve ports to other processes: a portserver, to which clients of portpicker in
@@ -75,18 +75,19 @@ class Command:
         """Do it; the exit status."""
         import gc
 
-        from anyport import _streams
-        from anyport._portserver import listener, setup
-        from anyport._portserver.log import Log
-        from anyport._serve import Server
+        from anyport import _background
+        from anyport._serve import listener
+        from anyport._serve.log import Log
+        from anyport._serve.pool import ADDRESS, pool_of, raise_limit
+        from anyport._serve.server import Server
 
         gc.enable()  # which the command does without for one answer
-        _streams.fill()
-        limit = setup.raise_limit()
+        _background.fill()
+        limit = raise_limit()
         handed = listener.inherited()
         listener.check_alone(handed, self._address)
-        pool = setup.pool(self._pool, _tell, holding=self._hold)
-        address = _portserver.address() or setup.ADDRESS if self._address is None else self._address
+        pool = pool_of(self._pool, _tell, holding=self._hold)
+        address = _portserver.address() or ADDRESS if self._address is None else self._address
         sockets = handed or [listener.listen(address)]
         try:
             server = Server(sockets, pool, Log(_tell, verbose=self._verbose), limit)

@@ -1,10 +1,10 @@
 """`anyport wait`: its words, and what it does."""
 
-from anyport import _wait
-from anyport._caller import check_pid
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
 from anyport._ports import PortSet
+from anyport._processes import check_pid
+from anyport._who import wait
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
@@ -36,8 +36,8 @@ exit status:
 def _parser() -> Parser:
     parser = Parser("anyport wait", "anyport wait PORT|RANGE ... [option ...]", _DESCRIPTION, _EPILOG)
     what = parser.add_argument_group("what for")
-    what.add_argument("--until", metavar="STATE", default=_wait.LISTENING, help="listening (the default) or unused")
-    what.add_argument("--timeout", metavar="TIME", default=_wait.TIMEOUT, help="at most so long (30s)")
+    what.add_argument("--until", metavar="STATE", default=wait.LISTENING, help="listening (the default) or unused")
+    what.add_argument("--timeout", metavar="TIME", default=wait.TIMEOUT, help="at most so long (30s)")
     what.add_argument("--tree", metavar="PID", help="only this process and what it started counts")
     what.add_argument("--strict", action="store_true", help="leftovers in TIME_WAIT count as use")
     what.add_argument("--tcp", action="store_true", help="for TCP (the default)")
@@ -62,15 +62,15 @@ class Command:
         """Do it; the exit status."""
         if not self._numbers:
             raise InvalidSelection("no port to wait for", hint="anyport wait 8080")
-        _wait.wait(self._numbers, **self._words)
-        if self._words["until"] == _wait.UNUSED:
+        wait.wait(self._numbers, **self._words)
+        if self._words["until"] == wait.UNUSED:
             self._remark()
         return output.DONE
 
     def _remark(self) -> None:
         """Say so if what is left over keeps out even a server with SO_REUSEADDR."""
-        from anyport._look import look
-        from anyport._who import examine, protocols_of, read_ports
+        from anyport._who.look import look
+        from anyport._who.who import examine, protocols_of, read_ports
 
         tcp, udp = self._words["tcp"], self._words["udp"]
         ports, protocols = read_ports(self._numbers), protocols_of(tcp=tcp or not udp, udp=udp)

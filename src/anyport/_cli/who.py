@@ -1,21 +1,21 @@
 """`anyport who`: its words, and what it does."""
 
+from anyport._address import pair
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
 from anyport._cli.table import table, terminal_width
-from anyport._look import look
-from anyport._pair import pair
-from anyport._refusal import UNSEEN, printable
-from anyport._table import ALL, WITHOUT_PEER, is_in
-from anyport._who import blind_spot, examine, protocols_of, read_ports
+from anyport._occupant import UNSEEN, printable
+from anyport._who.look import look
+from anyport._who.table import ALL, WITHOUT_PEER, is_in
+from anyport._who.who import blind_spot, examine, protocols_of, read_ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anyport._look import Look
+    from anyport._occupant import Occupant
     from anyport._ports import PortSet
-    from anyport._refusal import Occupant
+    from anyport._who.look import Look
 
 _DESCRIPTION = """\
 Say what has a port, in which state, and whose process it is; or why else the

@@ -21,7 +21,7 @@ VERSION; it stands in the file's name too, so that two versions do not repair ea
 
 import struct
 
-from anyport._candidates import QUIET, quiet_at, turn_of
+from anyport._ports import QUIET, quiet_at, turn_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """The order of choice: an unclaimed number before a claimed one, then the one that was given out longest ago."""
 
-from anyport._candidates import QUIET, quiet_at, shuffled, turn_of
 from anyport._clock import boot_microseconds
 from anyport._ledger.owner import is_claimed, lives
 from anyport._ledger.record import (
@@ -12,6 +11,7 @@ from anyport._ledger.record import (
     pack_claim,
     record_in,
 )
+from anyport._ports import QUIET, quiet_at, shuffled, turn_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

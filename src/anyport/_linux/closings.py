@@ -17,7 +17,7 @@ from anyport._linux.socket import SO_COOKIE, mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from anyport._row import Row
+    from anyport._linux.row import Row
 
 SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET_UDP_DESTROY, SKNLGRP_INET6_TCP_DESTROY, SKNLGRP_INET6_UDP_DESTROY = 1, 2, 3, 4
 _GROUPS = {  # bit N - 1 for group N

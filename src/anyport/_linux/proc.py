@@ -107,6 +107,11 @@ def tree_inodes(pid: int) -> "set[int]":
     return {inode for each in (pid, *descendants(pid)) for inode in socket_inodes(each)}
 
 
+def inodes_of_tree() -> "set[int]":
+    """The sockets of all descendants of this process, as far as they may be seen."""
+    return {inode for pid in descendants(os.getpid()) for inode in socket_inodes(pid)}
+
+
 def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "dict[int, list[tuple[int, str]]]":
     """The (pid, name) of each process (or of these) that has one of these sockets, by inode; others' stay unseen.
 

@@ -7,9 +7,9 @@ import _socket
 import os
 import sys
 
+from anyport._linux.row import Row
 from anyport._linux.sock_diag import STATES
 from anyport._linux.sysctl import read_whole
-from anyport._row import Row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

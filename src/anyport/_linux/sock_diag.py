@@ -8,7 +8,7 @@ import struct
 from itertools import chain
 
 from anyport._linux import netlink
-from anyport._row import Row
+from anyport._linux.row import Row
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

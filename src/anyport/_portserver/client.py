@@ -16,7 +16,7 @@ from anyport.errors import PortServerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from anyport._refusal import Refusal
+    from anyport._occupant import Refusal
 
 _PATIENCE = 5.0  # seconds for one port
 _HINT = f"start `anyport serve`, unset {VARIABLE}, or do without it by --no-portserver (portserver=False)"

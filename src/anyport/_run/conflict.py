@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from anyport._row import Row
+    from anyport._linux.row import Row
 
 PASS_ON, ANOTHER_PORT, RELEASE = "pass on", "another port", "release"
 _RECENT = 0.25  # seconds before its end in which a program that fails to bind closes its socket, on an idle processor

@@ -2,7 +2,7 @@
 
 import os
 
-from anyport import _streams
+from anyport import _background
 from anyport._linux import signal
 from anyport._run.report import Reader
 from anyport.errors import AnyportError, ResourceLimit
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from anyport._messages import Tell
+    from anyport._find.remarks import Tell
 
 
 def check_log(path: str) -> None:
@@ -60,9 +60,9 @@ def _run(run: "Callable[[int], int]", report: int, log: str) -> "NoReturn":
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _streams.replace(0)
+        _background.replace(0)
         for stream in (1, 2):
-            _streams.replace(stream, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            _background.replace(stream, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         status = run(report)
     finally:
         os._exit(status & 0xFF)

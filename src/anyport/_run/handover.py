@@ -9,9 +9,9 @@
 import os
 
 from anyport._address import PROTOCOL_NAMES, TCP
-from anyport._door import open_door, shut_door
+from anyport._hold.door import open_door, shut_door
 from anyport._run.plan import INHERITED, RELEASED, SHARED, SUPERVISED
-from anyport._run.trap import CALLS, CALLS_TO_RENAME
+from anyport._supervise.enter import CALLS, CALLS_TO_RENAME
 from anyport.errors import HandOverUnavailable
 
 TYPE_CHECKING = False
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Mapping
 
-    from anyport._answer import Answer
-    from anyport._run.spawn import Child
+    from anyport._find.found import Answer
+    from anyport._run.program import Child
 
 _BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 

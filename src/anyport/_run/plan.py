@@ -6,7 +6,7 @@ from anyport._address import TCP
 from anyport._clock import parse_duration
 from anyport._files import check_place
 from anyport._ports import check_port, whole_number
-from anyport._run.spawn import find_program
+from anyport._run.program import find_program
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeVar
 
+    from anyport._find.selection import Selection
     from anyport._run.template import Template
-    from anyport._selection import Selection
 
     T = TypeVar("T")
 

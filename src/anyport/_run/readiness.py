@@ -4,18 +4,16 @@ A connect would find a stranger's server as well, count in a queue, or even conn
 descends from this process, which is a subreaper: daemons too stay in it.
 """
 
-import os
-
-from anyport._address import may_overlap
+from anyport._address import may_overlap, pair
 from anyport._linux import proc
-from anyport._pair import pair
-from anyport._table import servers, sockets
+from anyport._linux.proc import inodes_of_tree
+from anyport._who.table import servers, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anyport._row import Row
+    from anyport._linux.row import Row
 
     Numbers = Sequence[tuple[str, int]]  # protocol and port
 
@@ -49,11 +47,6 @@ class Readiness:
                 number for number in self._missing if not any(row.inode in mine for row in found.get(number, ()))
             ]
         return self.is_complete
-
-
-def inodes_of_tree() -> "set[int]":
-    """The sockets of all descendants of this process, as far as they may be seen."""
-    return {inode for pid in proc.descendants(os.getpid()) for inode in proc.socket_inodes(pid)}
 
 
 def bound_instead() -> "list[str]":

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from anyport._answer import Answer
-    from anyport._messages import Tell
-    from anyport._refusal import Refusal
+    from anyport._find.found import Answer
+    from anyport._find.remarks import Tell
+    from anyport._occupant import Refusal
 
     Write = Callable[[Answer, tuple[str, ...], int], str]
 
@@ -132,7 +132,7 @@ class Reader:
 
 def ended_early(ports: "list[int]", status: "int | None", hint: str) -> NotReady:
     """The error for a program that ended and never had its port."""
-    from anyport._messages import some
+    from anyport._find.remarks import some
 
     if status is None:
         return NotReady("the runner of the program was killed", hint="the system's log may say why (out of memory?)")
@@ -171,7 +171,7 @@ def unpack_error(report: "dict[str, Any]") -> AnyportError:
 
 
 def _refusal(facts: "list[Any]") -> "Refusal":
-    from anyport._refusal import Occupant, Process, Refusal
+    from anyport._occupant import Occupant, Process, Refusal
 
     def process(pid: int, name: str, command: "list[str]") -> Process:
         return Process(pid, name, tuple(command))

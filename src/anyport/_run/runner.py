@@ -2,17 +2,18 @@
 
 import os
 
-from anyport._answer import answer
+from anyport._find.found import answer
+from anyport._find.remarks import some
+from anyport._hold.activation import caller_environment
 from anyport._linux import prctl, proc
-from anyport._messages import some
-from anyport._run import after, conflict, trap
-from anyport._run.activation import caller_environment
+from anyport._run import conflict, daemon
 from anyport._run.handover import HandOver
 from anyport._run.plan import AUTO, RELEASED, SHARED, SUPERVISED
+from anyport._run.program import Child
 from anyport._run.readiness import strangers
 from anyport._run.signals import Signals
-from anyport._run.spawn import Child
 from anyport._run.watch import Watch
+from anyport._supervise import enter
 from anyport.errors import HandOverUnavailable
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from anyport._run.plan import Plan
     from anyport._run.report import Report
-    from anyport._run.supervisor import Supervisor
+    from anyport._supervise.supervisor import Supervisor
 
 
 class Runner:
@@ -104,7 +105,7 @@ class Runner:
 
     def _share_instead(self, error: OSError, held: HandOver) -> None:
         """The program can't be supervised: share the port, if we may choose, and say so."""
-        why = trap.reason(error, self._plan.file)
+        why = enter.reason(error, self._plan.file)
         if self._plan.hand_over == SUPERVISED or held.own:
             raise HandOverUnavailable(
                 f"the program can't be supervised: {why}",
@@ -119,7 +120,7 @@ class Runner:
             self._supervisor.close()
         self._supervisor = None
         if child.listener is not None:
-            from anyport._run.supervisor import Supervisor
+            from anyport._supervise.supervisor import Supervisor
 
             self._supervisor = Supervisor(child.listener, held.by_number, held.own, self._report.tell)
 
@@ -151,14 +152,14 @@ class Runner:
             if supervisor.is_over:
                 return
             if self._alone:
-                after.supervise(supervisor)
+                daemon.supervise(supervisor)
             else:
-                after.supervise_behind(supervisor, held.descriptors)
+                daemon.supervise_behind(supervisor, held.descriptors)
             return
         pids = set(proc.descendants(os.getpid()))
         if status:  # no daemon was started as it should be; but one may be there
-            pids = after.with_port(held.numbers, pids, held.inodes)
+            pids = daemon.with_port(held.numbers, pids, held.inodes)
         if pids and self._alone:
-            after.stay(held.numbers, pids, held.inodes)
+            daemon.stay(held.numbers, pids, held.inodes)
         elif pids:
-            after.stay_behind(held.numbers, pids, held.inodes, held.descriptors)
+            daemon.stay_behind(held.numbers, pids, held.inodes, held.descriptors)

@@ -13,7 +13,6 @@ import os
 
 from anyport._linux import prctl, proc, signal, signalfd
 from anyport._linux.signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SIGCHLD, SIGCONT
-from anyport._run.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,3 +135,35 @@ def end_like(status: int) -> "NoReturn":
             signal.pthread_sigmask(SIG_UNBLOCK, {-status})
         os.kill(os.getpid(), -status)
     os._exit(status if status >= 0 else 128 - status)  # pid 1 can't kill itself
+
+
+class Terminal:
+    """The terminal at the moment when the program was stopped: whether the program's own group had it."""
+
+    def __init__(self, pid: int) -> None:
+        self._group = 0
+        try:
+            group = os.getpgid(pid)
+            if group != os.getpgrp() and _foreground() == group:
+                self._group = group
+        except OSError:  # no terminal
+            return
+
+    def give_back(self) -> None:
+        """Give it to that group again, if we have got it meanwhile: the shell above knows only ours."""
+        try:
+            if self._group and _foreground() == os.getpgrp():
+                _foreground(self._group)
+        except OSError:
+            return
+
+
+def _foreground(group: int = 0) -> int:
+    """The foreground group of our terminal; first made so, if one is named (tcsetpgrp(3))."""
+    fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        if group:
+            os.tcsetpgrp(fd, group)
+        return os.tcgetpgrp(fd)
+    finally:
+        os.close(fd)

@@ -4,9 +4,9 @@ Only the names of `known` are placeholders, spelled exactly; every other brace s
 so does one behind a dollar sign, for `${port}` is the shell's.
 """
 
-from anyport._pair import pair
-from anyport._run.activation import FIRST
-from anyport._selection import variable
+from anyport._address import pair
+from anyport._find.selection import variable
+from anyport._hold.activation import FIRST
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False

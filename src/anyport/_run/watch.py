@@ -5,8 +5,8 @@ import select
 import time
 
 from anyport._clock import pauses
+from anyport._find.remarks import some
 from anyport._linux import proc, signal
-from anyport._messages import some
 from anyport._run import signals
 from anyport._run.readiness import Readiness, bound_instead, unseen
 from anyport.errors import AnyportError, NotReady
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anyport._run.handover import HandOver
     from anyport._run.plan import Plan
     from anyport._run.report import Report
-    from anyport._run.supervisor import Supervisor
+    from anyport._supervise.supervisor import Supervisor
 
 _GRACE = 10.0  # seconds that a program may take to end after SIGTERM
 _FIRST, _AWAITED, _UNAWAITED = 0.001, 0.0015, 0.25  # seconds between two looks: the first pause, and the longest

@@ -1,0 +1,110 @@
+"""The pool: quiet numbers that a process which asks often has claimed ahead, a few at a time.
+
+One claim costs more than one probe: lock, look, read, write, unlock.  So whoever asks again within a tenth of a second
+claims two numbers at once, then four, up to 64, and most calls are one look at a list and one probe.  What was not used
+within that time is claimed anew at the next call, as far as it is still ours.  Whatever is not plain (no number left,
+no IPv6, another network namespace, a bind refused for another reason than use) is left to the long way, which alone
+knows about errors.
+"""
+
+import os
+from _socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM, SOL_SOCKET
+from _socket import socket as _socket
+from errno import EADDRINUSE
+from time import CLOCK_BOOTTIME, clock_gettime
+
+from anyport._find.candidates import Offer, offer_of
+from anyport._ledger import keeper
+from anyport._ledger.turns import renew, reserve
+from anyport._linux.socket import SO_NETNS_COOKIE
+from anyport._linux.sysctl import port_settings
+from anyport.errors import LedgerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyport._ledger.book import Book
+    from anyport._ledger.turns import Reserved
+
+_FRESH = 0.1  # seconds that reserved numbers may wait; their claims last this much longer
+_MOST = 64
+
+
+class _Pool:
+    """Numbers reserved in one ledger, with their records, last first, good until `until`; replaced as a whole."""
+
+    __slots__ = ("book", "cookie", "ports", "size", "until")
+
+    def __init__(self, cookie: bytes, book: "Book | None", ports: "list[Reserved]", size: int) -> None:
+        self.cookie = cookie
+        self.book = book
+        self.ports = ports
+        self.size = size
+        self.until = clock_gettime(CLOCK_BOOTTIME) + _FRESH
+
+
+_pool = _Pool(b"", None, [], 0)
+
+
+def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
+    """A quiet port that is unused for TCP on every local address, claimed for `keep` seconds; None: go the long way."""
+    pool = _pool
+    try:
+        sock = _socket(AF_INET6, SOCK_STREAM, 0)
+    except OSError:
+        return None
+    try:
+        sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
+        cookie = sock.getsockopt(SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        if pool.cookie != cookie or pool.until < clock_gettime(CLOCK_BOOTTIME) or not pool.ports:
+            pool = _refill(pool, cookie, keep, warn)
+        while True:
+            port, _ = pool.ports.pop()
+            try:
+                sock.bind(("::", port))
+            except OSError as error:
+                if error.errno != EADDRINUSE:
+                    raise
+            else:
+                return port
+    except (OSError, IndexError):  # IndexError: no quiet range, all of them used, or another thread took the last one
+        return None
+    finally:
+        sock.close()
+
+
+def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str], None]") -> _Pool:
+    global _pool
+    namespace = int.from_bytes(cookie, "little")
+    offer = offer_of(port_settings(namespace))
+    book = keeper.book(namespace, warn)
+    left = pool.ports if pool.book is book and pool.cookie == cookie else []
+    asks_often = pool.cookie == cookie and clock_gettime(CLOCK_BOOTTIME) < pool.until
+    size = len(left) or (min(max(1, pool.size * 2), _MOST) if asks_often else 1)
+    ports: list[Reserved] = []
+    if offer.has_quiet:
+        try:
+            ports = _reserve(book, offer, left, size, int((keep + _FRESH) * 1_000_000))
+        except LedgerError as error:
+            keeper.replacement(namespace, book, error, warn)
+            raise
+    _pool = _Pool(cookie, book, ports, size)
+    return _pool
+
+
+def _reserve(book: "Book", offer: Offer, left: "list[Reserved]", size: int, keep: int) -> "list[Reserved]":
+    book.acquire()
+    try:
+        return renew(book, left, keep) or reserve(book, offer.is_quiet, size, keep)
+    finally:
+        book.release()
+
+
+def forget() -> None:
+    """Reserve anew: after a fork the numbers are the parent's."""
+    global _pool
+    _pool = _Pool(b"", None, [], 0)
+
+
+os.register_at_fork(after_in_child=forget)

@@ -1,0 +1,233 @@
+"""The numbers of a portserver: which is given next, and which process has which.
+
+A number is given when it is unclaimed in the ledger, and unused for TCP and UDP on every local address when probed.  It
+is claimed for its process then, so other callers of anyport keep away from it, and a server that is started again knows
+whose it is.  The one that was given back longest ago is given next.
+"""
+
+import time
+from collections import deque
+
+from anyport._address import TCP, UDP
+from anyport._find.candidates import offer_of, out_of
+from anyport._find.probe import Probe, endpoints
+from anyport._hold.door import open_door
+from anyport._ledger import keeper
+from anyport._ledger.owner import is_claimed, is_seen_here
+from anyport._ledger.record import LONGEST, NOTHING, PROCESS, process_of, record_in
+from anyport._ledger.turns import unclaimed_first
+from anyport._linux.sysctl import port_settings
+from anyport._ports import QUIET, shuffled
+from anyport.errors import NoUnusedPort
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
+
+    from anyport._find.remarks import Tell
+    from anyport._ledger.book import Book
+    from anyport._ports import PortSet
+
+    T = TypeVar("T")
+    Warn = Callable[[str, str], None]
+
+_AT_HAND = 64  # candidates, before the ledger is read as a whole
+_KEEP = LONGEST - 1_000_000  # microseconds that a claim lasts unless it is renewed: a day
+RENEW = 3600.0  # seconds
+_AGAIN = 0.1  # seconds until all numbers are tried again, of which none could be had
+
+
+class Pool:
+    """Ports that are free, in the order in which they are tried, and those that processes have.
+
+    `owned` has them by the field that stands for a process in the ledger.
+    """
+
+    def __init__(self, ports: "Iterable[int]", probe: "Probe", warn: "Warn", *, holding: bool = False) -> None:
+        self._free = deque(ports)
+        self._probe = probe
+        self._namespace = probe.namespace()
+        self._warn = warn
+        self._holding = holding
+        self._used_up_until = 0.0
+        self.owned: dict[int, list[int]] = {}
+
+    @property
+    def free(self) -> int:
+        """How many are given to nobody."""
+        return len(self._free)
+
+    @property
+    def given(self) -> int:
+        """How many processes have."""
+        return sum(map(len, self.owned.values()))
+
+    @property
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return len(self._probe.held)
+
+    def give(self, owner: int) -> int:
+        """A port, from now on that process's; 0 if there is none."""
+        if time.monotonic() < self._used_up_until:
+            return 0
+        port = self._under_lock(lambda book: self._choose(book, owner))
+        if port:
+            self.owned.setdefault(owner, []).append(port)
+            self._hold(port)
+        else:
+            self._used_up_until = time.monotonic() + _AGAIN
+        return port
+
+    def _choose(self, book: "Book | None", owner: int) -> int:
+        for port, record in self._candidates(book):
+            if not self._probe.refusal(port):
+                if book:
+                    book.claim(port, _KEEP, PROCESS, owner, record)
+                self._free.remove(port)
+                return port
+        return 0
+
+    def _candidates(self, book: "Book | None") -> "Iterator[tuple[int, bytes]]":
+        """What is not claimed; then, as they are all that is left, ports that callers of anyport were given lately."""
+        for _ in range(min(_AT_HAND, len(self._free))):
+            port = self._free[0]
+            record = book.record(port) if book else NOTHING
+            if not (book and is_claimed(record, book.now)):
+                yield port, record
+            self._free.rotate(-1)  # it can't be had now: those behind it come first next time
+        rest = list(self._free)
+        if book is None:
+            yield from ((port, NOTHING) for port in rest)
+            return
+        for port, record in unclaimed_first(book, rest):
+            if not (process_of(record) and is_claimed(record, book.now)):
+                yield port, record
+
+    def take_back(self, owners: "Iterable[int]") -> "list[tuple[int, int]]":
+        """The (owner, port) of all that these processes had, which are free now."""
+        freed = [(owner, port) for owner in owners for port in self.owned.pop(owner, ())]
+        self._free_all(freed)
+        return freed
+
+    def take_one_back(self, owner: int, port: int) -> None:
+        """One port that the process never heard of."""
+        ports = self.owned.get(owner, [])
+        if port in ports:
+            ports.remove(port)
+            if not ports:
+                del self.owned[owner]
+            self._free_all([(owner, port)])
+
+    def _free_all(self, freed: "list[tuple[int, int]]") -> None:
+        for _, port in freed:
+            self._probe.let_go(port)
+        if freed:
+            self._under_lock(lambda book: self._unclaim(book, freed))
+            self._free.extend(port for _, port in freed)
+            self._used_up_until = 0.0
+
+    def _unclaim(self, book: "Book | None", freed: "list[tuple[int, int]]") -> None:
+        for owner, port in freed if book else ():
+            if book and process_of(book.record(port)) == owner:
+                book.forget(port)
+
+    def recall(self, adopt: "Callable[[int], bool | None]") -> int:
+        """Take over what living processes have of these numbers from an earlier server; how many.
+
+        `adopt` watches a process by its field, and says whether it lives, or None if it can't be watched; nor can one
+        of another pid namespace.  What such a one has stays claimed, and is neither given nor taken back.
+        """
+        slots = self._under_lock(lambda book: book.records() if book else b"")
+        claims = [(process_of(record_in(slots, port)), port) for port in self._free if slots]
+        dead: list[tuple[int, int]] = []
+        for owner, port in claims:
+            if not (owner and is_seen_here(owner)):
+                continue
+            lives = owner in self.owned or adopt(owner)
+            if lives is None:
+                continue
+            if lives:
+                self.owned.setdefault(owner, []).append(port)
+                self._hold(port)
+            else:
+                dead.append((owner, port))
+        taken = {port for ports in self.owned.values() for port in ports}
+        self._free = deque(port for port in self._free if port not in taken)
+        self._under_lock(lambda book: self._unclaim(book, dead))
+        self.renew()  # that server may have been gone for most of a day
+        return len(taken)
+
+    def renew(self) -> None:
+        """Claim for another day what living processes have, also if the ledger has lost it and nobody got it since."""
+        self._under_lock(self._renew)
+
+    def _renew(self, book: "Book | None") -> None:
+        for owner, ports in self.owned.items() if book else ():
+            for port in ports:
+                record = book.record(port) if book else NOTHING
+                if book and (process_of(record) == owner or not is_claimed(record, book.now)):
+                    book.claim(port, _KEEP, PROCESS, owner, record)
+
+    def _hold(self, port: int) -> None:
+        """Keep what was bound of it for TCP, with the door open; UDP servers hardly ever set SO_REUSEADDR."""
+        if not self._holding:
+            return
+        if port not in self._probe.held:
+            self._probe.refusal(port)  # of an earlier server: held again, if its process does not have it bound
+        sockets = self._probe.held.get(port, [])
+        for sock in [sock for sock in sockets if sock.type != TCP]:
+            sockets.remove(sock)
+            sock.close()
+        open_door(sockets)
+
+    def close(self) -> None:
+        """Hold nothing any more; what was given stays claimed."""
+        self._probe.close()
+
+    def _under_lock(self, act: "Callable[[Book | None], T]") -> "T":
+        def with_book(book: "Book | None") -> "T":
+            if book is None:
+                return act(None)
+            book.acquire()
+            try:
+                return act(book)
+            finally:
+                book.release()
+
+        return keeper.with_book(self._namespace, self._warn, with_book)
+
+
+ADDRESS = "@unittest-portserver"  # where portpicker's own server is by default
+
+
+def raise_limit() -> int:
+    """Allow ourselves as many descriptors as we may have (RLIMIT_NOFILE, getrlimit(2)); how many."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else 1 << 20
+
+
+def pool_of(ports: "PortSet | None", tell: "Tell", *, holding: bool) -> Pool:
+    """These numbers, or the quiet range, in random order: two servers should not give the same ones first."""
+    probe = Probe(endpoints((), (TCP, UDP)), holding=holding)
+    settings = port_settings(probe.namespace())
+    offer = offer_of(settings)
+    numbers = [port for port in QUIET if offer.is_quiet(port)] if ports is None else out_of(ports, offer)
+    ephemeral = f"the ephemeral range {settings.low}-{settings.high}"
+    if not numbers:
+        what = f"{ephemeral} leaves no quiet range" if ports is None else f"no number of {ports} may be offered"
+        raise NoUnusedPort(f"no port to serve: {what}", hint="name others, such as --pool 15000-24999")
+    inside = sum(map(settings.is_ephemeral, numbers))
+    if inside and not holding:
+        danger = "the kernel may give them to other programs before yours bind them"
+        hint = "a pool below it, such as 15000-24999, is safe from that; --hold is another way"
+        tell("warning", f"{inside} of {len(numbers)} numbers lie in {ephemeral}: {danger}", hint)
+
+    def warn(message: str, hint: str) -> None:
+        tell("warning", message, hint)
+
+    return Pool(shuffled(numbers), probe, warn, holding=holding)

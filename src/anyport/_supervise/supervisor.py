@@ -1,0 +1,233 @@
+"""The supervisor: answers the calls of a program that is trapped, so that it alone passes the hold.
+
+For each call it takes a copy of the program's own socket, copies the address once, makes sure that the call still
+waits, and does what `policy` says; `passage` gets the socket past the hold, in a system call of our own.
+"""
+
+import _socket
+import os
+import select
+from errno import EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTSOCK
+
+from anyport._find.remarks import some
+from anyport._linux import libc, pidfd, proc, process_vm, seccomp, sysctl
+from anyport._linux.socket import netns_cookie
+from anyport._supervise import mapping
+from anyport._supervise.passage import Passage, errno_of
+from anyport._supervise.policy import CONNECT, GO_ON, Policy, has_scope, protocol_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Mapping, Sequence
+
+    from anyport._find.remarks import Tell
+    from anyport._linux.seccomp import Notification
+    from anyport._supervise.policy import Number
+
+    Outcome = tuple[int, Number | None]  # errno; the port on which the program can be reached now
+
+_LONGEST_ADDRESS = 128  # struct sockaddr_storage
+_MOST_BACKLOG = (1 << 31) - 1
+_INT = (1 << 32) - 1
+_CAP_NET_BIND_SERVICE = 10  # linux/capability.h
+_KERNEL, _LATER = -1, -2  # in the place of an errno: the kernel goes on with the call; somebody else answers it
+
+
+class _BadAddress(Exception):
+    """There is no such address as the call names."""
+
+    def __init__(self, errno: int) -> None:
+        super().__init__(errno)
+        self.errno = errno
+
+
+class Supervisor:
+    """Answers what comes from `fd`, the listener, for these held sockets.
+
+    `own` are the ports that stand for a held one.  `is_lost` says that a process could not be supervised, so that the
+    door has been open ever since.
+    """
+
+    def __init__(
+        self, fd: int, held: "Mapping[Number, Sequence[socket]]", own: "Mapping[int, int]", tell: "Tell"
+    ) -> None:
+        self.fd = fd
+        self.is_lost = False
+        self._passage = Passage(held)
+        self._tell = tell
+        self._has_own = bool(own)
+        self._ports = list(dict.fromkeys(port for _, port in held))
+        self._policy = Policy(held, own, sysctl.ip_unprivileged_port_start())
+        self._namespace = netns_cookie(next(iter(held.values()))[0])
+        calls = {
+            "bind": self._bind, "listen": self._listen, "connect": self._connect, "getsockname": self._getsockname,
+        }  # fmt: skip
+        machine = seccomp.machine()
+        self._calls = {number: calls[name] for name, number in machine.calls.items()} if machine else {}
+        self._connections = mapping.Connections(fd)
+        seccomp.wake_at_once(fd)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+
+    def wait(self, seconds: "float | None" = 0) -> bool:
+        """Wait for a call; whether there is one."""
+        found = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        return bool(found and found[0][1] & select.POLLIN)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no process is left that could make a call."""
+        return any(event & select.POLLHUP for _, event in self._poll.poll(0))
+
+    def serve(self) -> "Number | None":
+        """Answer the call that there is: the port on which the program can be reached because of it now, if it can."""
+        call = seccomp.receive(self.fd)
+        if call is None:
+            return None
+        try:
+            return self._answer(call)
+        except OSError as error:
+            if error.errno in (EMFILE, ENFILE, ENOMEM):  # of ours, and soon over
+                seccomp.answer(self.fd, call.id, error.errno)
+            elif seccomp.is_waiting(self.fd, call.id):  # else the process is gone, which is what failed
+                self._lose(call, error)
+            return None
+
+    def serve_all(self) -> None:
+        """Answer whatever comes, until no process is left that could; also in a fork of the process that did before."""
+        self._connections.resume()
+        while not self.is_over:
+            if self.wait(self.rest):
+                self.serve()
+            self.tidy()
+
+    @property
+    def descriptors(self) -> "set[int]":
+        """What is needed to go on: the listener, and sockets that are being connected."""
+        return {self.fd, *(fd for fd, _ in self._connections.waiting.values())}
+
+    @property
+    def rest(self) -> "float | None":
+        """Seconds after which `tidy` is due; None if there is nothing to be tidied."""
+        return self._passage.rest
+
+    def tidy(self) -> None:
+        """What `Passage.tidy` does."""
+        self._passage.tidy()
+
+    def close(self) -> None:
+        """From now on the calls that would be trapped fail with ENOSYS."""
+        os.close(self.fd)
+
+    def interrupt(self) -> None:
+        """A signal is to end the program: no call may keep it from that."""
+        self._connections.interrupt()
+
+    def _answer(self, call: "Notification") -> "Number | None":
+        errno, number = self._do(call)
+        # The copy of the socket is closed by now: else one that the program closes next would still be open.
+        if errno == _KERNEL:
+            seccomp.let_continue(self.fd, call.id)
+        elif errno != _LATER:
+            seccomp.answer(self.fd, call.id, errno)
+        return number
+
+    def _do(self, call: "Notification") -> "Outcome":
+        try:
+            sock = _copy_of(call.tid, call.args[0] & _INT)
+        except OSError as error:
+            if error.errno not in (EBADF, ENOTSOCK):
+                raise
+            return _KERNEL, None  # which says the same
+        try:
+            protocol = protocol_of(sock.family, sock.type, sock.proto)
+            if not protocol or netns_cookie(sock) != self._namespace:
+                return _KERNEL, None
+            return self._calls[call.nr](call, sock, protocol)
+        except _BadAddress as error:
+            return error.errno, None
+        finally:
+            sock.close()
+
+    def _bind(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
+        step = self._policy.bind(protocol, _address_of(call))
+        bind = libc.prepare("bind", sock.fileno(), step.address, len(step.address))
+        if not self._is_waiting(call) or (step.needs_privilege and not _may_bind_low_ports(call.tid)):
+            return _KERNEL, None  # which refuses it, and knows better than we in which order it looks for errors
+        if step.number is None:
+            return errno_of(bind), None
+        errno = self._passage.let_in(sock, step.number, bind, has_scope=has_scope(step.address))
+        return errno, step.number if protocol == "udp" and not errno else None
+
+    def _listen(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
+        is_listening = bool(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
+        step = self._policy.listen(protocol, sock.getsockname()[1], is_listening=is_listening)
+        backlog = min(call.args[1] & _INT, _MOST_BACKLOG)  # the kernel takes it for unsigned
+        if step.number is None or not self._is_waiting(call):
+            return _KERNEL, None
+        errno = self._passage.let_in(sock, step.number, lambda: sock.listen(backlog))
+        return errno, None if errno else step.number
+
+    def _connect(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
+        step = self._policy.connect(protocol, _address_of(call))
+        if step.action != CONNECT or not mapping.is_here(step.address) or not self._is_waiting(call):
+            return _KERNEL, None
+        return self._connections.make(sock.fileno(), step.address, call.id, _LATER), None
+
+    def _getsockname(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
+        step = self._policy.getsockname(protocol, libc.getsockname(sock.fileno()))
+        if step.action == GO_ON or not self._is_waiting(call):
+            return _KERNEL, None
+        return errno_of(lambda: mapping.write_name(call, step.address)), None
+
+    def _is_waiting(self, call: "Notification") -> bool:
+        """To be asked once socket and memory were had: then they are those of the thread that calls."""
+        return seccomp.is_waiting(self.fd, call.id)
+
+    def _lose(self, call: "Notification", error: OSError) -> None:
+        """Let a call go on that can't be made for its program, by the door, which stays open from now on."""
+        if not self.is_lost:
+            self.is_lost = True
+            self._passage.stay_open()
+            ports = some(self._ports)
+            text = f"process {call.tid} ({proc.comm(call.tid)}) can't be supervised: {error.strerror or error}"
+            own = ", and it goes on with its own number" if self._has_own else ""
+            self._tell(
+                "warning",
+                f"{text}{own}; from now on whoever sets SO_REUSEADDR may take {ports} where it does not listen",
+                "it hides itself (PR_SET_DUMPABLE, set-uid), or was not started by us any more",
+            )  # fmt: skip
+        seccomp.let_continue(self.fd, call.id)
+
+
+def _address_of(call: "Notification") -> bytes:
+    """The address that the call names, copied; EINVAL and EFAULT as the kernel has it."""
+    length = call.args[2] & _INT
+    if length > _LONGEST_ADDRESS:
+        raise _BadAddress(EINVAL)
+    try:
+        return process_vm.read(call.tid, call.args[1], length) if length else b""
+    except OSError as error:
+        if error.errno != EFAULT:
+            raise
+        raise _BadAddress(EFAULT) from None
+
+
+def _copy_of(tid: int, fd: int) -> "socket":
+    copy = pidfd.copy(tid, fd)
+    try:
+        return _socket.socket(fileno=copy)
+    except OSError:  # no socket
+        os.close(copy)
+        raise
+
+
+def _may_bind_low_ports(tid: int) -> bool:
+    """Whether the thread has CAP_NET_BIND_SERVICE itself, in our user namespace."""
+    try:
+        if os.readlink(f"/proc/{tid}/ns/user") != os.readlink("/proc/self/ns/user"):
+            return False
+        return bool(int(proc.status(tid, "CapEff"), 16) >> _CAP_NET_BIND_SERVICE & 1)
+    except OSError:  # it is gone
+        return False
