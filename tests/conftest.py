@@ -13,8 +13,8 @@ import pytest
 
 from anyport._find import reserved
 from anyport._ledger import keeper, place
-from running import LOSES_FIRST, SERVER, STRANGER, script
-from support import IS_ROOT, private_network
+from helpers.running import LOSES_FIRST, SERVER, STRANGER, script
+from helpers.support import IS_ROOT, private_network
 
 
 def _sockets() -> set[str]:

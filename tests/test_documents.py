@@ -15,7 +15,7 @@ from anyport._find.candidates import Offer
 from anyport._linux import sock_diag
 from anyport._linux.sysctl import PortSettings
 from anyport._ports import BAD_PORTS, QUIET, SERVICES
-from support import COMMAND, bound, listening, needs, private_network
+from helpers.support import COMMAND, bound, listening, needs, private_network
 
 ROOT = Path(__file__).parent.parent
 HOWTO_PYTEST = ROOT / "docs" / "howto-pytest.md"

@@ -9,7 +9,7 @@ from anyport._linux import bpf
 from anyport._linux.closings import Closings
 from anyport._linux.socket import LOOPBACK
 from anyport._who import look
-from support import bound, listening, needs_root
+from helpers.support import bound, listening, needs_root
 
 
 def refused_bind(port: int, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) -> None:

@@ -14,7 +14,7 @@ import pytest
 import anyport
 from anyport._clock import pauses
 from anyport._linux import sock_diag
-from support import bound, listening, private_network, python
+from helpers.support import bound, listening, private_network, python
 
 
 def can_listen(port: int, host: str = "127.0.0.1", *, reuse: bool = False) -> bool:

@@ -14,8 +14,8 @@ from anyport._clock import pauses
 from anyport._linux import process_vm, rtnetlink
 from anyport._linux.socket import SO_BINDTOIFINDEX
 from anyport._supervise import enter, passage, supervisor
-from attackers import OPTIONS
-from support import bound, needs, needs_root, python_as
+from helpers.attackers import OPTIONS
+from helpers.support import bound, needs, needs_root, python_as
 
 
 def test_own_addresses_are_local_and_others_are_not() -> None:

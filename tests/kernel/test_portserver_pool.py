@@ -16,8 +16,8 @@ from anyport._ledger.owner import owner_of
 from anyport._serve import pool
 from anyport._serve.owners import Owners
 from anyport._serve.pool import Pool
-from serving import another_process, claims
-from support import bound
+from helpers.serving import another_process, claims
+from helpers.support import bound
 
 ME, OTHER = owner_of(os.getpid()) or 0, 77
 

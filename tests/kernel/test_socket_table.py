@@ -16,7 +16,7 @@ from anyport._linux.proc import socket_inodes
 from anyport._linux.row import Row
 from anyport._who import table
 from anyport.errors import Unsupported
-from support import bound, listening, needs_root, private_network
+from helpers.support import bound, listening, needs_root, private_network
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 V4, V6 = "127.0.0.1", "::1"

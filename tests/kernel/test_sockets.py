@@ -11,7 +11,7 @@ import pytest
 
 from anyport._clock import pauses
 from anyport._linux import netlink, proc, sock_diag
-from support import NOBODY, bound, listening, needs, private_network, python, python_as
+from helpers.support import NOBODY, bound, listening, needs, private_network, python, python_as
 
 
 def test_listening_sockets_are_those_that_ss_shows() -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from anyport._linux import sysctl
 from anyport._linux.socket import netns_cookie
-from support import bound, private_network
-from support import sysctl as write
+from helpers.support import bound, private_network
+from helpers.support import sysctl as write
 
 
 def test_the_settings_are_those_of_the_namespace() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import anyport
 from anyport._find import probe, reserved
-from support import bound, listening, private_network, python
+from helpers.support import bound, listening, private_network, python
 
 PORT = 20123
 WILDCARDS = ["0.0.0.0", "::", "[::]"]  # "::" is dual-stack here, "[::]" with V6ONLY

@@ -15,10 +15,10 @@ import pytest
 
 import anyport
 from anyport._clock import pauses
-from sandboxes import within
-from support import NOBODY, needs, python_as
-from support import anyport as command
-from zoo import BOUND, NETCAT, NGINX, NO_INODE, STATES, Bound, Zoo, zoo
+from helpers.sandboxes import within
+from helpers.support import NOBODY, needs, python_as
+from helpers.support import anyport as command
+from helpers.zoo import BOUND, NETCAT, NGINX, NO_INODE, STATES, Bound, Zoo, zoo
 
 T = TypeVar("T")
 Occupants = list[anyport.Occupant]

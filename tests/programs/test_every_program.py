@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from real_programs import AS_POSTGRES, FILES, INHERITED, PROGRAMS, V4, V6, Program, words
-from real_runs import ask, at_once, end
-from support import IS_ROOT, needs
+from helpers.real_programs import AS_POSTGRES, FILES, INHERITED, PROGRAMS, V4, V6, Program, words
+from helpers.real_runs import ask, at_once, end
+from helpers.support import IS_ROOT, needs
 
 CASES = [(program, how) for program in PROGRAMS for how in program.hand_overs()]
 

@@ -12,10 +12,10 @@ import pytest
 
 from anyport._clock import pauses
 from anyport._who import table
-from real_programs import FILES, HTTP, V4, V6
-from real_runs import LIMIT, ask, at_once, end
-from running import run, script
-from support import needs, needs_root
+from helpers.real_programs import FILES, HTTP, V4, V6
+from helpers.real_runs import LIMIT, ask, at_once, end
+from helpers.running import run, script
+from helpers.support import needs, needs_root
 
 MAP = ["--map", "8080"]
 

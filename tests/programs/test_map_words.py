@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import anyport
-from real_programs import SUPERVISED, V4
-from real_runs import ask
-from running import assert_refused, run, script
+from helpers.real_programs import SUPERVISED, V4
+from helpers.real_runs import ask
+from helpers.running import assert_refused, run, script
 
 # Both of its numbers, each with something to say, asked by itself; and the numbers on which it listens in truth.
 TWO = """

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from real_programs import AUTO, RELEASED, SHARED, V4
-from real_runs import LIMIT, at_once, nothing_is_left
-from real_sshd import running, wait_until_it_listens
-from support import anyport, needs
+from helpers.real_programs import AUTO, RELEASED, SHARED, V4
+from helpers.real_runs import LIMIT, at_once, nothing_is_left
+from helpers.real_sshd import running, wait_until_it_listens
+from helpers.support import anyport, needs
 
 
 @pytest.mark.parametrize("name", ["nc.openbsd", "nc.traditional"])

@@ -11,8 +11,8 @@ import pytest
 
 from anyport._clock import pauses
 from anyport._linux import sock_diag
-from real_programs import FILES, HTTP, V4, V6, words
-from real_runs import LIMIT, Run, ask, at_once, end, is_alive, kill
+from helpers.real_programs import FILES, HTTP, V4, V6, words
+from helpers.real_runs import LIMIT, Run, ask, at_once, end, is_alive, kill
 
 GET = HTTP[0]
 

@@ -14,11 +14,11 @@ import pytest
 
 from anyport._clock import pauses
 from anyport._linux import sock_diag
-from real_npm import npm_environment
-from real_programs import FILES, HTTP, PROGRAMS, V4, Program
-from real_runs import LIMIT, Run, ask, contained, end, kill
-from running import content_of
-from support import COMMAND, anyport, bound, needs
+from helpers.real_npm import npm_environment
+from helpers.real_programs import FILES, HTTP, PROGRAMS, V4, Program
+from helpers.real_runs import LIMIT, Run, ask, contained, end, kill
+from helpers.running import content_of
+from helpers.support import COMMAND, anyport, bound, needs
 
 SERVERS = [program for program in PROGRAMS if program.name in ("redis", "node", "nginx", "http.server-v4")]
 PLAIN = next(program for program in PROGRAMS if program.name == "raw")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from real_sshd import echo_server, listens, reachable_sshd, running, through_socks, wait_until_it_listens
-from support import anyport, listening
+from helpers.real_sshd import echo_server, listens, reachable_sshd, running, through_socks, wait_until_it_listens
+from helpers.support import anyport, listening
 
 
 @pytest.fixture

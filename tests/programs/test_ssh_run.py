@@ -15,10 +15,10 @@ import pytest
 from anyport._clock import pauses
 from anyport._linux import proc
 from anyport._who import table
-from real_programs import AUTO, RELEASED, SHARED, V4, V6
-from real_runs import LIMIT, Run, ask, at_once, contained, end, nothing_is_left
-from real_sshd import echo_server, reachable_sshd, through_socks
-from support import COMMAND, listening
+from helpers.real_programs import AUTO, RELEASED, SHARED, V4, V6
+from helpers.real_runs import LIMIT, Run, ask, at_once, contained, end, nothing_is_left
+from helpers.real_sshd import echo_server, reachable_sshd, through_socks
+from helpers.support import COMMAND, listening
 
 TEN = ["--in", "7002-7011"]
 ENDED = 0  # what `ssh -N` ends with on SIGTERM

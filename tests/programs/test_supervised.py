@@ -12,11 +12,11 @@ import pytest
 from anyport._clock import pauses
 from anyport._linux import sock_diag
 from anyport._who import table
-from real_programs import ECHO, SUPERVISED, V4
-from real_runs import LIMIT, Run, ask, at_once, end
-from real_sshd import CONFIG
-from running import content_of, run, script
-from support import COMMAND, NO_VARIABLE, NOBODY, bound, free_uid, needs, needs_root, no_folders, python_as
+from helpers.real_programs import ECHO, SUPERVISED, V4
+from helpers.real_runs import LIMIT, Run, ask, at_once, end
+from helpers.real_sshd import CONFIG
+from helpers.running import content_of, run, script
+from helpers.support import COMMAND, NO_VARIABLE, NOBODY, bound, free_uid, needs, needs_root, no_folders, python_as
 
 OPTIONS = ["--hand-over", SUPERVISED]
 PORT = "20123"

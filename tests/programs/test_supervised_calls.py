@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from real_programs import SUPERVISED
-from running import script
-from support import COMMAND, NOBODY, needs_root
+from helpers.real_programs import SUPERVISED
+from helpers.running import script
+from helpers.support import COMMAND, NOBODY, needs_root
 
 PORT = "20123"
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anyport._linux import netlink, sock_diag
-from fake_kernel import DONE, HEADER, INTERRUPTED, Kernel, message, rows
+from helpers.fake_kernel import DONE, HEADER, INTERRUPTED, Kernel, message, rows
 
 
 @given(st.lists(st.tuples(st.integers(16, 60000), st.binary(max_size=40)), min_size=1, max_size=5))

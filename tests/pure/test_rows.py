@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anyport._linux import netlink, sock_diag
-from fake_kernel import DONE, message, rows
+from helpers.fake_kernel import DONE, message, rows
 
 
 @given(st.binary(max_size=100), st.sampled_from(["tcp", "udp"]))

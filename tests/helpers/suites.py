@@ -1,0 +1,78 @@
+"""What tests of the pytest plugin share: suites within a test, run by a pytest of their own."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from helpers.running import SERVER
+
+# For each suite: a server that answers each connection with its pid, who asks it, and a stranger who wants its port.
+SUITE = """
+import os, signal, socket, subprocess, sys
+from pathlib import Path
+import pytest
+import anyport
+
+SERVER = [sys.executable, str(Path("server.py").absolute()), "{port}", "reuse"]
+
+def answer(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        return client.recv(100)
+
+def can_be_bound(port, *, reuse=False, kind=socket.SOCK_STREAM):
+    with socket.socket(type=kind) as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+        try:
+            stranger.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+"""
+OTHERS = ("asyncio", "anyio", "randomly", "timeout", "hypothesispytest")  # plugins that a suite is to do without
+
+
+def write_suite(pytester: pytest.Pytester, test: str, **more: str) -> None:
+    """A suite of one file, and others by their names."""
+    files = {"test_it": test, **more}
+    for name, text in files.items():
+        path = pytester.path / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(SUITE + textwrap.dedent(text))
+    (pytester.path / "server.py").write_text(SERVER)
+
+
+def run_suite(pytester: pytest.Pytester, *words: str, without: tuple[str, ...] = OTHERS) -> pytest.RunResult:
+    """In a process of its own; a warning is an error."""
+    without = tuple(word for name in without for word in ("-p", f"no:{name}"))
+    return pytester.runpytest_subprocess("-W", "error", "-rA", "--tb=short", *without, *words)
+
+
+def passes(pytester: pytest.Pytester, test: str, *words: str, **more: str) -> pytest.RunResult:
+    """The suite is written, run, and every test in it passes."""
+    write_suite(pytester, test, **more)
+    result = run_suite(pytester, *words)
+    outcomes = result.parseoutcomes()
+    assert set(outcomes) == {"passed"}, result.stdout.str()
+    assert result.errlines == []
+    return result
+
+
+def section(result: pytest.RunResult, test: str) -> list[str]:
+    """The lines that the report of a failed test has under the titles of programs' output."""
+    lines = iter(result.outlines)
+    assert any(line.startswith("___") and line.strip("_ ").endswith(test) for line in lines), result.stdout.str()
+    found: list[str] = []
+    is_output = False
+    for line in lines:
+        if line.startswith(("___", "===")):
+            break
+        if line.startswith("-") and " Captured " in line:
+            is_output = " Captured output of " in line
+        elif is_output:
+            found.append(line)
+    return found
+
+
+def numbers_in(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().split()]

@@ -1,0 +1,191 @@
+"""Supervision under strain: nothing hangs, and no call is lost, answered twice or interrupted."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from anyport._clock import pauses
+from anyport._linux import proc, seccomp
+from helpers.running import run, script, start
+
+OPTIONS = ("--hand-over", "supervised", "--")
+BINDS = """
+import os, socket
+sock = socket.socket()
+try:
+    sock.bind(("", int(os.environ["PORT"])))
+    print("bound", flush=True)
+except OSError as error:
+    print(error, flush=True)
+"""
+
+
+def begun(runner: "subprocess.Popen[str]", call: str) -> int:
+    """The program's pid, once it waits in this system call for an answer that does not come."""
+    machine = seccomp.machine()
+    assert machine
+    for _ in pauses(20):
+        for pid in proc.descendants(runner.pid):
+            if Path(f"/proc/{pid}/syscall").read_text().startswith(f"{machine.calls[call]} "):
+                return pid
+    pytest.fail(f"no {call} is waiting")
+
+
+def stopped_runner(tmp_path: Path, code: str) -> "subprocess.Popen[str]":
+    """A runner that is stopped just before its program begins to work."""
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    runner = start(*OPTIONS, *script(tmp_path, f"open({str(go)!r}).read()\n{code}"))
+    with go.open("w"):  # the program is there
+        runner.send_signal(signal.SIGSTOP)
+    return runner
+
+
+@pytest.mark.parametrize("call", ["bind", "listen"])
+def test_a_program_may_be_killed_while_its_call_waits(tmp_path: Path, call: str) -> None:
+    """The runner ends as it did, and the port is free."""
+    bind = 'sock.bind(("", int(os.environ["PORT"])))' if call == "bind" else ""
+    runner = stopped_runner(tmp_path, f"import os, socket\nsock = socket.socket()\n{bind}\nsock.listen()")
+    if call == "listen":  # without a port: it waits all the same
+        assert begun(runner, "listen")
+    os.kill(begun(runner, call), signal.SIGKILL)
+    runner.send_signal(signal.SIGCONT)
+    assert runner.communicate(timeout=20) == ("", "")
+    assert runner.returncode == -signal.SIGKILL
+
+
+TIMER = """
+import signal
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.siginterrupt(signal.SIGALRM, False)
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+"""
+NO_TIMER = "signal.setitimer(signal.ITIMER_REAL, 0)"
+
+
+def test_signals_do_not_break_into_a_call_that_waits_long(tmp_path: Path) -> None:
+    """One every 10 ms, with SA_RESTART: it is answered, once, when the runner comes to it."""
+    runner = stopped_runner(tmp_path, TIMER + BINDS + NO_TIMER)
+    begun(runner, "bind")
+    with pytest.raises(subprocess.TimeoutExpired):
+        runner.wait(0.2)
+    runner.send_signal(signal.SIGCONT)
+    assert runner.communicate(timeout=20) == ("bound\n", "")
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+def test_signals_every_10_ms_among_a_thousand_calls(tmp_path: Path, restarts: bool) -> None:
+    """Without SA_RESTART a call may be interrupted before the runner has seen it; then it was not made."""
+    code = f"""
+import os, socket
+port = int(os.environ["PORT"])
+signal.siginterrupt(signal.SIGALRM, {not restarts})
+interrupted = 0
+def make(call, *args):
+    global interrupted
+    while True:
+        try:
+            return call(*args)
+        except InterruptedError:
+            interrupted += 1
+for _ in range(1000):
+    with socket.socket() as sock:
+        make(sock.bind, ("", port))
+        make(sock.listen)
+print("interrupted" if interrupted and {restarts} else "done")
+"""
+    done = run(*OPTIONS, *script(tmp_path, TIMER + code + NO_TIMER))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_fifty_threads_bind_at_once(tmp_path: Path) -> None:
+    """Thousands of calls: of the port itself, others, port 0, and sockets that have no port."""
+    code = """
+    import os, socket, threading
+    port, failed, count = int(os.environ["PORT"]), [], []
+    def work(number):
+        for each in range(20):
+            try:
+                with socket.socket() as one, socket.socket(type=socket.SOCK_DGRAM) as two, \\
+                        socket.socket(socket.AF_UNIX) as three:
+                    one.bind((f"127.0.1.{number}", port))
+                    one.listen()
+                    two.bind(("127.0.0.1", 0))
+                    three.bind(f"\\0anyport-{os.getpid()}-{number}")
+                    count.append(1)
+            except OSError as error:
+                failed.append(error)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 51)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    print(len(count), failed)
+    """
+    assert run(*OPTIONS, *script(tmp_path, code)).stdout == "1000 []\n"
+
+
+def test_the_program_goes_on_when_the_runner_is_killed(tmp_path: Path) -> None:
+    """It gets SIGTERM, serves on if it likes, and can't bind any more: ENOSYS."""
+    code = """
+    import os, signal, socket, sys
+    print(os.getpid(), flush=True)
+    server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    print("serving", flush=True)
+    assert signal.sigwait({signal.SIGTERM}) == signal.SIGTERM
+    client = socket.create_connection(server.getsockname())
+    server.accept()[0].sendall(b"here")
+    print(client.recv(4), flush=True)
+    try:
+        socket.socket().bind(("127.0.0.1", 0))
+    except OSError as error:
+        print(error.strerror, flush=True)
+    """
+    runner = start(*OPTIONS, *script(tmp_path, code))
+    assert runner.stdout
+    pid = int(runner.stdout.readline())
+    assert runner.stdout.readline() == "serving\n"
+    pidfd = os.pidfd_open(pid)
+    runner.kill()
+    assert runner.communicate(timeout=20)[0] == "b'here'\nFunction not implemented\n"
+    os.close(pidfd)
+
+
+def test_the_runner_ends_when_a_daemon_is_busy_binding(tmp_path: Path) -> None:
+    """What it left in the background answers from then on, without a break, and ends with the daemon."""
+    code = """
+    import os, socket, sys, time
+    port = int(os.environ["PORT"])
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    end = time.monotonic() + 1
+    rounds = 0
+    while time.monotonic() < end:
+        with socket.socket() as sock:
+            sock.bind(("", port))
+            sock.listen()
+            rounds += 1
+    print("bound" if rounds > 100 else rounds, flush=True)
+    """
+    assert run(*OPTIONS, *script(tmp_path, code)).stdout == "bound\n"
+
+
+def test_a_program_whose_connect_waits_can_be_ended(tmp_path: Path) -> None:
+    """Also after a signal that it handles, which a call that is being made does not let through."""
+    code = """
+import socket
+server = socket.create_server(("127.0.0.1", 8080), backlog=0)
+clients = [socket.socket() for _ in range(4)]
+for client in clients[:3]:
+    client.setblocking(False)
+    client.connect_ex(("127.0.0.1", 8080))
+clients[3].connect(("127.0.0.1", 8080))
+"""
+    runner = start("--map", "8080", "--", *script(tmp_path, TIMER + code))
+    begun(runner, "connect")
+    runner.terminate()
+    assert runner.communicate(timeout=20) == ("", "")
+    assert runner.returncode == -signal.SIGTERM
