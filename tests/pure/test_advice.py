@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from anyport._doctor.advice import advice, is_broken
-from anyport._doctor.features import Feature, hand_overs
+from anyport._doctor.features import LET_TRACE, Feature, hand_overs
 from anyport._doctor.findings import Findings, Ports, Seen, System, Use, use
 from anyport._ledger.health import UNUSABLE, USABLE, Health
 
@@ -118,8 +118,8 @@ CASES: dict[str, tuple[Findings, str, str]] = {
         findings(failed("supervised", "refused", EPERM)), "can't supervise", "docker run --security-opt seccomp=",
     ),
     "yama": (
-        findings(failed("supervised", "kernel.yama.ptrace_scope is 2, so it may not be traced", EPERM)),
-        "ptrace_scope is 2",
+        findings(failed("supervised", "it may not be traced", EPERM, LET_TRACE)),
+        "it may not be traced",
         "`sysctl -w kernel.yama.ptrace_scope=1`",
     ),
     "nested": (findings(failed("supervised", "it is under another", EBUSY)), "it is under another", "the outermost"),

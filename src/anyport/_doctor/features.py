@@ -72,8 +72,10 @@ def _failed(name: str, error: "OSError | AnyportError") -> Feature:
         return _failed(name, ResourceLimit.of(error, "this takes more descriptors than there are"))
     if not error.errno:
         return Feature(name, works=False, why=str(error))
-    why = enter.reason(error, "the program") if name in _TRAPS else f"{error.strerror} (errno {error.errno})"
-    return Feature(name, works=False, why=why, errno=error.errno)
+    if name not in _TRAPS:
+        return Feature(name, works=False, why=f"{error.strerror} (errno {error.errno})", errno=error.errno)
+    hint = LET_TRACE if enter.scope_that_forbids(error) else ""
+    return Feature(name, works=False, why=enter.reason(error, "the program"), errno=error.errno, hint=hint)
 
 
 def _find(*, udp: bool = False) -> "Answer":
@@ -183,6 +185,7 @@ def _try_supervised() -> None:
 
 
 _WITHOUT_PORT = ("find", "ipv6", "processes", "pidfd_getfd", "seccomp")
+LET_TRACE = "`sysctl -w kernel.yama.ptrace_scope=1`, or run it as root"
 _TRAPS = ("pidfd_getfd", "seccomp", "supervised")
 _TRIALS: "dict[str, Callable[[], None]]" = {
     "find": _try_find,

@@ -7,7 +7,7 @@ import _socket
 import os
 import signal
 
-from anyport._linux import pidfd, prctl, seccomp
+from anyport._linux import prctl, seccomp
 from anyport._supervise import enter
 from anyport._supervise.supervisor import Supervisor
 from anyport.errors import ResourceLimit
@@ -30,7 +30,7 @@ def take_descriptor() -> None:
         ours.close()
         _end_after(lambda: theirs.recv(1))  # nothing comes: it waits until we are done
     try:
-        os.close(pidfd.copy(pid, theirs.fileno()))
+        enter.take_descriptor(pid, theirs.fileno())
     finally:
         ours.close()
         theirs.close()
@@ -77,22 +77,24 @@ def supervise(port: int, held: "Sequence[_socket.socket]") -> None:
 
 
 def _answer_all(listener: int, port: int, held: "Sequence[_socket.socket]") -> str:
-    """Answer all that the child asks; why that can't be done, or an empty text."""
-    said: list[str] = []
+    """Answer all that the child asks; return why that can't be done, or an empty text."""
+
+    def ignore(_kind: str, _message: str, _hint: str) -> None:
+        """Leave it to the caller to say why."""
+
     try:
-        Supervisor(listener, {("tcp", port): held}, {}, lambda _, text, __: said.append(text)).serve_all()
+        supervisor = Supervisor(listener, {("tcp", port): held}, {}, ignore)
+        supervisor.serve_all()
     finally:
         os.close(listener)
-    if not said:
-        return ""
-    return said[0].partition(": ")[2].partition(";")[0]  # of what it says then, why the process can't be supervised
+    return supervisor.why_lost
 
 
-def _error_of(status: int, what: str) -> OSError:
-    """The error that ended a child."""
+def _error_of(status: int, call: str) -> OSError:
+    """Return the error that ended a child, which came from this call."""
     if status < 0:  # some sandboxes kill who tries
         return OSError(f"a child that tried it was killed by signal {-status}")
-    return OSError(f"{what} failed") if status == _UNTOLD else OSError(status, f"{what}: {os.strerror(status)}")
+    return OSError(f"{call} failed") if status == _UNTOLD else enter.SupervisionRefused(call, status)
 
 
 def _fork() -> int:

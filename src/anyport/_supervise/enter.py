@@ -22,6 +22,14 @@ CALLS = ("bind", "listen")
 CALLS_TO_RENAME = ("connect", "getsockname")
 
 
+class SupervisionRefused(OSError):
+    """A program can't be supervised, for this system call (`call`) failed with `errno`."""
+
+    def __init__(self, call: str, errno: int) -> None:
+        super().__init__(errno, f"{call}: {os.strerror(errno)}")
+        self.call = call
+
+
 def link() -> "tuple[socket, socket]":
     """Our end and the child's."""
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
@@ -91,7 +99,7 @@ def begin_supervised(end: "socket", pid: int, refused: "Callable[[OSError], None
     """
     listener: int | None = None
     try:
-        os.close(pidfd.copy(pid, 0))  # the supervisor would have the same error whenever it takes a socket
+        take_descriptor(pid, 0)
         _tell(end, _SUPERVISED)
         listener = _received(end)
     except ProcessLookupError:  # it was killed meanwhile, which whoever waits for its end will see
@@ -100,6 +108,25 @@ def begin_supervised(end: "socket", pid: int, refused: "Callable[[OSError], None
         refused(error)
     _tell(end, _PLAIN)
     return listener
+
+
+def take_descriptor(pid: int, fd: int) -> None:
+    """Take a copy of a process's descriptor, and close it: the supervisor would have the same error with each socket.
+
+    Raises SupervisionRefused if that can't be, ProcessLookupError if the process is gone.
+    """
+    call = "pidfd_open"
+    try:
+        thread = pidfd.open_thread(pid)
+        try:
+            call = "pidfd_getfd"
+            os.close(pidfd.getfd(thread, fd))
+        finally:
+            os.close(thread)
+    except ProcessLookupError:
+        raise
+    except OSError as error:
+        raise SupervisionRefused(call, error.errno or 0) from None
 
 
 def _tell(end: "socket", what: bytes) -> None:
@@ -115,14 +142,12 @@ def _received(end: "socket") -> "int | None":
     if ancillary:
         return int.from_bytes(ancillary[0][2], "little")
     if data:
-        raise OSError(int(data), f"seccomp: {os.strerror(int(data))}")
+        raise SupervisionRefused("seccomp", int(data))
     return None
 
 
 def reason(error: OSError, file: str) -> str:
-    """Why a program can't be supervised, for people."""
-    said = error.strerror or str(error)
-    call = said.partition(":")[0]
+    """Say why a program can't be supervised."""
     known = {
         ("seccomp", EBUSY): "it is under another supervisor already (seccomp), such as that of another `anyport run`",
         ("seccomp", EACCES): f"{file} has privileges of its own (set-uid, file capabilities), which it would lose",
@@ -131,11 +156,18 @@ def reason(error: OSError, file: str) -> str:
         ("seccomp", EINVAL): "this kernel has no seccomp user notification with a listener (Linux 5.9+)",
         ("pidfd_getfd", ENOSYS): "this kernel has no pidfd_getfd (Linux 5.6+)",
     }
+    call = error.call if isinstance(error, SupervisionRefused) else ""
     if text := known.get((call, error.errno or 0)):
         return text
-    if error.errno == EPERM and _ptrace_scope() >= _ADMIN_ONLY:
-        return f"kernel.yama.ptrace_scope is {_ptrace_scope()}, so it may not be traced"
-    return f"{said} (errno {error.errno}): a container or sandbox seems to forbid it"
+    if scope := scope_that_forbids(error):
+        return f"kernel.yama.ptrace_scope is {scope}, so it may not be traced"
+    return f"{error.strerror or error} (errno {error.errno}): a container or sandbox seems to forbid it"
+
+
+def scope_that_forbids(error: OSError) -> int:
+    """Return the kernel.yama.ptrace_scope that this error comes from; 0 if it comes from elsewhere."""
+    scope = _ptrace_scope() if error.errno == EPERM else 0
+    return scope if scope >= _ADMIN_ONLY else 0
 
 
 def _ptrace_scope() -> int:
