@@ -50,9 +50,10 @@ def _row(protocol: str, words: "list[str]") -> Row:
     state, uid, inode = int(words[3], 16), int(words[7]), int(words[9])
     timer, _, when = words[5].partition(":")
     return Row(
-        protocol, address, port, remote_address if remote_port else None, remote_port or None,
-        STATES.get(state) or f"state {state}", uid if inode or uid else None, inode,
-        int(when, 16) / _TICKS if timer == _TIMEWAIT_TIMER else None,
+        protocol, address, port,
+        remote_address=remote_address if remote_port else None, remote_port=remote_port or None,
+        state=STATES.get(state) or f"state {state}", uid=uid if inode or uid else None, inode=inode,
+        seconds_left=int(when, 16) / _TICKS if timer == _TIMEWAIT_TIMER else None,
     )  # fmt: skip
 
 

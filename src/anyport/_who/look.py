@@ -78,13 +78,13 @@ def occupants(
 
         found = by_psutil.occupants(ports.ranges, protocols, processes=processes)
         return [each for each in found if table.is_in(each, states)]
-    from anyport._who.occupants import shape, with_processes, without_collections
+    from anyport._who.occupants import maker, with_processes, without_collections
 
     def read() -> "list[Occupant]":
         found: list[Occupant] = []
-        of_occupants = shape()
+        of_occupants = maker()
         for protocol in protocols:
-            found += table.shaped(protocol, ports.ranges, states, of_occupants)
+            found += table.made(protocol, ports.ranges, states, of_occupants)
         return with_processes(found) if processes else found
 
     with without_collections():

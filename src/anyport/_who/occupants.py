@@ -4,44 +4,42 @@ import _socket
 import gc
 import os
 from errno import EACCES, EADDRINUSE
-from functools import partial
 from itertools import islice
 
 from anyport._address import Endpoint, may_overlap
 from anyport._linux import sysctl
 from anyport._linux.proc import cmdline, socket_owners
+from anyport._linux.row import RowMaker, constructor
 from anyport._occupant import Occupant, Process, Refusal, sentence
 from anyport._who import table
 from anyport.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from anyport._linux.row import Row
-    from anyport._linux.sock_diag import Shape
 
 _MANY = 8  # ports, from which on one dump of all sockets is quicker than a question for each
 
 
-def shape() -> "Shape[Occupant]":
+_new = constructor(Occupant)
+
+
+def maker() -> RowMaker:
     """What makes occupants of a table at once, without their processes; it looks up each user and interface once."""
-    # Half of the time that namedtuple's own constructor takes.
-    new: Callable[[Iterable[object]], Occupant] = partial(tuple.__new__, Occupant)  # pyright: ignore[reportUnknownMemberType]
-    return new, _Interfaces(), _Users(), False
+    return RowMaker(_new, _Interfaces(), _Users(), has_cookie=False)
 
 
 def with_processes(occupants: "Sequence[Occupant]") -> "list[Occupant]":
-    """The same with their processes, as far as /proc shows them."""
+    """These occupants with their processes (the last field), as far as /proc shows them."""
     owners = _processes({each.inode for each in occupants})
-    new = shape()[0]
-    return [new((*each[:-1], owners.get(each.inode, ()))) for each in occupants]
+    return [_new((*each[:-1], owners.get(each.inode, ()))) for each in occupants]
 
 
 def made(rows: "Iterable[Row]") -> "list[Occupant]":
     """The rows with the names of their users and their processes."""
-    new, interfaces, users, _ = shape()
-    return with_processes([new((*row[:10], interfaces[row.interface], users[row.uid], ())) for row in rows])
+    return with_processes(list(map(maker().of, rows)))
 
 
 def _processes(inodes: "set[int]") -> "dict[int, tuple[Process, ...]]":

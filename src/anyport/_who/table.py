@@ -4,20 +4,18 @@ import _socket
 import os
 from errno import EACCES, EAFNOSUPPORT, EMFILE, ENFILE, ENOENT, ENOSYS, EPERM, EPROTONOSUPPORT
 
-from anyport._linux.sock_diag import ROW, TCPF_ALL, TCPF_BOUND, TCPF_LISTEN, numbers_in, shaped_sockets
+from anyport._linux.row import ROWS
+from anyport._linux.sock_diag import TCPF_ALL, TCPF_BOUND, TCPF_LISTEN, made_of_sockets, numbers_in
 from anyport._linux.socket import SO_COOKIE, mark
 from anyport.errors import ResourceLimit, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, TypeVar
+    from typing import Any
 
-    from anyport._linux.row import Row
-    from anyport._linux.sock_diag import Shape
+    from anyport._linux.row import Row, RowMaker
     from anyport._occupant import Occupant
-
-    T = TypeVar("T")
 
 ALL, WITHOUT_PEER, LISTENING = TCPF_ALL, TCPF_BOUND, TCPF_LISTEN
 # What a sandbox says of netlink, or a kernel without sock_diag.  Any other failure may be over the next time, and
@@ -33,23 +31,19 @@ def rows(protocol: str, ranges: "Sequence[range]" = (), states: int = ALL) -> "l
     From sock_diag, or where that is refused (by some sandboxes) from /proc/net, which shows no bound-only TCP socket.
     Unsupported where there is neither, or the kernel gives no whole answer; ResourceLimit without a descriptor.
     """
-    return shaped(protocol, ranges, states, ROW)
+    return made(protocol, ranges, states, ROWS)
 
 
-def shaped(protocol: str, ranges: "Sequence[range]", states: int, shape: "Shape[T]") -> "list[T]":
-    """The same, made into something else than rows at once."""
+def made(protocol: str, ranges: "Sequence[range]", states: int, maker: "RowMaker") -> "list[Any]":
+    """What `maker` makes of the sockets that `rows` has, at once."""
     try:
-        found: list[Any] = shaped_sockets(protocol, ranges, states if protocol == "tcp" else ALL, shape)
+        found = made_of_sockets(protocol, ranges, states if protocol == "tcp" else ALL, maker)
     except OSError as error:
         if error.errno in (EMFILE, ENFILE):
             raise ResourceLimit.of(error, "the socket table can't be read") from None
         if error.errno not in _REFUSED:
             raise _unreadable(f"sock_diag: {error.strerror or error}", "try again", error) from None
-        make, interfaces, users, with_cookie = shape
-        found = [
-            make((*row[:10], interfaces[row.interface], users[row.uid], row.cookie if with_cookie else ()))
-            for row in _from_proc(protocol, ranges, error)
-        ]
+        found = [maker.of(row) for row in _from_proc(protocol, ranges, error)]
     return found if states == ALL else [each for each in found if is_in(each, states)]
 
 
@@ -107,7 +101,7 @@ def shows_bound_only() -> bool:
 
 def _should_show_bound_only() -> bool:
     try:
-        shaped_sockets("tcp", (range(1, 2),), LISTENING, ROW)
+        made_of_sockets("tcp", (range(1, 2),), LISTENING, ROWS)
     except OSError:
         return False
     words = os.uname().release.split(".")
