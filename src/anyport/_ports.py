@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     T = TypeVar("T")
+    Number = tuple[str, int]  # protocol and port: which of the two spaces of numbers is meant, and which number
 
 FIRST, LAST = 1, 65535
 

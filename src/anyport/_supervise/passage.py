@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from anyport._linux.row import Row
-    from anyport._supervise.policy import Number
+    from anyport._ports import Number
 
 _NOWHERE = 0x7FFFFFFF  # the index of an interface that there never is: they are counted from 1
 _TRIES = 50  # about half a millisecond, in which nearly all who came in by chance are gone again

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    Number = tuple[str, int]  # protocol and port
+    from anyport._ports import Number
 
 GO_ON, AS_IT_IS, LET_IN, CONNECT, NAME = "go on", "as it is", "let in", "connect", "name"
 _FAMILIES = (_socket.AF_INET, _socket.AF_INET6)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anyport._find.remarks import Tell
     from anyport._linux.seccomp import Notification
-    from anyport._supervise.policy import Number
+    from anyport._ports import Number
 
     Outcome = tuple[int, Number | None]  # errno; the port on which the program can be reached now
 
