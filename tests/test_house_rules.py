@@ -17,9 +17,9 @@ SOURCE = ROOT / "src" / "anyport"
 READING_ORDER = [
     "_version", "_address", "_occupant", "errors", "_ports", "_clock", "_files", "_background",
     "_linux", "_linux.row", "_linux.flock", "_linux.socket", "_linux.sysctl", "_linux.netlink", "_linux.sock_diag",
-    "_linux.proc_net", "_linux.proc",
+    "_linux.proc_net", "_linux.proc", "_linux.pidfd",
     "_linux.rtnetlink", "_linux.bpf", "_linux.closings", "_linux.signal", "_linux.libc", "_linux.prctl",
-    "_linux.signalfd", "_linux.seccomp", "_linux.pidfd", "_linux.process_vm",
+    "_linux.signalfd", "_linux.seccomp", "_linux.pidfd_getfd", "_linux.process_vm",
     "_processes",
     "_ledger", "_ledger.record", "_ledger.owner", "_ledger.place", "_ledger.book", "_ledger.keeper", "_ledger.turns",
     "_ledger.reading", "_ledger.health",

@@ -5,10 +5,8 @@ at once.  "The caller" is the nearest ancestor that has called exec: the shell i
 """
 
 import os
-import select
-from errno import ESRCH
 
-from anyport._linux import proc
+from anyport._linux import pidfd, proc
 from anyport._ports import whole_number
 from anyport.errors import AnyportError, InvalidSelection
 
@@ -74,29 +72,17 @@ def check_pid(value: object) -> int:
 def process(pid: int) -> int:
     """A descriptor that is readable when this process has ended; InvalidSelection if there is none."""
     fd = _open(pid) if 0 < pid < 1 << 22 else None
-    if fd is not None and not has_ended(fd):
+    if fd is not None and not pidfd.has_ended(fd):
         return fd
     if fd is not None:
         os.close(fd)
     raise InvalidSelection(f"there is no process with pid {pid}", hint="in a shell $$ is its own pid")
 
 
-def has_ended(fd: int) -> bool:
-    """Whether the process of this descriptor has.
-
-    One whose first thread has ended is called a zombie by /proc, and lives on in its other threads.
-    """
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def _open(pid: int) -> "int | None":
     try:
-        return os.pidfd_open(pid)
+        return pidfd.open_process(pid)
     except OSError as error:
-        if error.errno == ESRCH or os.path.exists(f"/proc/{pid}/status"):  # the latter: a thread, no process
-            return None
         raise AnyportError(
             f"process {pid} can't be watched (pidfd_open): {error.strerror} (errno {error.errno})",
             hint="this needs Linux 5.3, and a sandbox that allows it",

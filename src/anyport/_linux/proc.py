@@ -140,7 +140,7 @@ def unseen() -> str:
     """Why /proc does not show whose sockets all are, which takes CAP_SYS_PTRACE; an empty text if it does."""
     if not is_ours():
         return "none, or under other numbers: /proc is not mounted here, or is another pid namespace's"
-    if not os.path.exists("/proc/1") and _is_there(1):
+    if not os.path.exists("/proc/1") and is_there(1):
         return "only those of this user: /proc is mounted with hidepid"
     if all(map(may_look_into, _pids())):
         return ""
@@ -161,12 +161,13 @@ def may_look_into(pid: int) -> bool:
     return True
 
 
-def _is_there(pid: int) -> bool:
+def is_there(pid: int) -> bool:
+    """Tell whether there is such a process, which /proc does not show if it is mounted with hidepid (kill(2))."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # another user's
         return True
     return True
 

@@ -2,12 +2,11 @@
 
 import os
 import select
-from errno import EINVAL, ENOENT, ESRCH
 
 from anyport._ledger.owner import lives, owner_of
 from anyport._ledger.record import unpack_process
-from anyport._linux import proc
-from anyport._processes import INIT, has_ended, is_of_inits_session
+from anyport._linux import pidfd, proc
+from anyport._processes import INIT, is_of_inits_session
 
 
 class Refused(Exception):
@@ -79,7 +78,7 @@ class Owners:
             raise Refused(f"process {pid} is uid {owned_by}'s, and uid {uid} asked for it")
         if self._netns and _network_namespace(pid) not in (0, self._netns):
             raise Refused(f"process {pid} is in another network namespace, where these ports mean nothing")
-        if has_ended(fd):
+        if pidfd.has_ended(fd):
             raise Refused(f"process {pid} has ended")
 
     def adopt(self, owner: int) -> bool:
@@ -116,13 +115,12 @@ class Owners:
 
 def _open(pid: int) -> int:
     try:
-        return os.pidfd_open(pid)
+        fd = pidfd.open_process(pid)
     except OverflowError:
         raise Refused(f"{pid} is no pid") from None
-    except OSError as error:
-        if error.errno not in (ESRCH, EINVAL, ENOENT):  # EINVAL, in newer kernels ENOENT: the number of a thread
-            raise
-        raise Refused(f"there is no process {pid}") from None
+    if fd is None:
+        raise Refused(f"there is no process {pid}")
+    return fd
 
 
 def _network_namespace(pid: int) -> int:

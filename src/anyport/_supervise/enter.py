@@ -9,6 +9,7 @@ import stat
 from errno import EACCES, EBUSY, EINVAL, ENOEXEC, ENOSYS, EPERM
 
 from anyport._linux import pidfd, prctl, seccomp, sysctl
+from anyport._linux.pidfd_getfd import pidfd_getfd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def take_descriptor(pid: int, fd: int) -> None:
         thread = pidfd.open_thread(pid)
         try:
             call = "pidfd_getfd"
-            os.close(pidfd.getfd(thread, fd))
+            os.close(pidfd_getfd(thread, fd))
         finally:
             os.close(thread)
     except ProcessLookupError:

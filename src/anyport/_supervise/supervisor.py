@@ -10,7 +10,7 @@ import select
 from errno import EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTSOCK
 
 from anyport._find.remarks import some
-from anyport._linux import libc, pidfd, proc, process_vm, seccomp, sysctl
+from anyport._linux import libc, pidfd_getfd, proc, process_vm, seccomp, sysctl
 from anyport._linux.socket import netns_cookie
 from anyport._supervise import mapping
 from anyport._supervise.passage import Passage, errno_of
@@ -217,7 +217,7 @@ def _address_of(call: "Notification") -> bytes:
 
 
 def _copy_of(tid: int, fd: int) -> "socket":
-    copy = pidfd.copy(tid, fd)
+    copy = pidfd_getfd.copy(tid, fd)
     try:
         return _socket.socket(fileno=copy)
     except OSError:  # no socket

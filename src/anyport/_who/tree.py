@@ -3,7 +3,8 @@
 import os
 import sys
 
-from anyport._processes import has_ended, process
+from anyport._linux import pidfd
+from anyport._processes import process
 from anyport.errors import AnyportError, InvalidSelection, Unsupported
 
 TYPE_CHECKING = False
@@ -66,7 +67,7 @@ class Tree:
 
     def has_ended(self) -> bool:
         """Whether the process itself has: then it can't be told any more what it started."""
-        return self._fd < 0 or has_ended(self._fd)
+        return self._fd < 0 or pidfd.has_ended(self._fd)
 
     def close(self) -> None:
         if self._fd >= 0:
