@@ -22,18 +22,18 @@ _WIDE_RANGE = (30000, 65535)  # as wide as can be while the quiet range stays qu
 
 
 def is_broken(found: "Findings") -> bool:
-    """Whether `find` can't do its work here."""
+    """Tell whether `find` can't do its work here."""
     server = found.features.get("portserver")
     return _finds_none(found) or (server is not None and not server.works)
 
 
 def _finds_none(found: "Findings") -> bool:
-    """Whether it can't even without a portserver."""
+    """Tell whether `find` can't do its work even without a portserver."""
     return not found.features["find"].works
 
 
 def advice(found: "Findings") -> "list[Advice]":
-    """One for each thing that should be changed, the gravest first."""
+    """Give one piece of advice for each thing that should be changed, the gravest first."""
     return [
         *_on_find(found),
         *_on_portserver(found),

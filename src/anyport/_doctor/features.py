@@ -38,7 +38,7 @@ class Feature(NamedTuple):
 
 
 def features() -> "dict[str, Feature]":
-    """All of them by name; the portserver is one if the environment names it."""
+    """Try all features, and return them by name; the portserver is one if the environment names it."""
     found: dict[str, Feature] = {}
     for name, trial in _TRIALS.items():
         if name in _WITHOUT_PORT or found["find"].works:
@@ -51,7 +51,7 @@ def features() -> "dict[str, Feature]":
 
 
 def hand_overs(found: "dict[str, Feature]") -> "list[str]":
-    """How `run` can give a program its port here, the best way first."""
+    """Return the ways in which `run` can give a program its port here, the best first."""
     needed = {"supervised": "supervised", "shared": "hold tcp", "inherited": "find", "released": "find"}
     return [how for how, name in needed.items() if found[name].works]
 
@@ -79,10 +79,10 @@ def _failed(name: str, error: "OSError | AnyportError") -> Feature:
 
 
 def _find(*, udp: bool = False) -> "Answer":
-    """What `find` does, without a claim, and with the port held."""
+    """Do what `find` does, without a claim, and with the port held."""
 
     def ignore(_kind: str, _message: str, _hint: str) -> None:
-        """What is to be remarked is found out by `findings`."""
+        """Leave it to `findings` to say what is to be remarked."""
 
     return answer(Selection(udp=udp, keep=0), ignore, hold=True)
 
@@ -101,7 +101,7 @@ def _try_find() -> None:
 
 
 def _try_hold(*, udp: bool) -> None:
-    """A shut hold must keep out who sets SO_REUSEADDR, and an open one let him in."""
+    """Try whether a shut hold keeps out who sets SO_REUSEADDR, and an open one lets him in."""
     found = _find(udp=udp)
     visitor = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM if udp else _socket.SOCK_STREAM)
     try:
@@ -124,7 +124,7 @@ def _try_hold(*, udp: bool) -> None:
 
 
 def _try_reuseport() -> None:
-    """Several must be able to listen on one port; past a hold, for its number is at hand."""
+    """Try whether several can listen on one port; past a hold, for its number is at hand."""
     found = _find()
     socks = [_socket.socket(_socket.AF_INET, _socket.SOCK_STREAM) for _ in range(2)]
     try:

@@ -23,7 +23,7 @@ _UNTOLD = 255  # exit status of a child whose error has no number
 
 
 def take_descriptor() -> None:
-    """To take a child's descriptor, as the supervisor takes the program's sockets."""
+    """Take a child's descriptor, as the supervisor takes the program's sockets."""
     ours, theirs = enter.link()
     pid = _fork()
     if not pid:
@@ -38,7 +38,7 @@ def take_descriptor() -> None:
 
 
 def install_filter() -> None:
-    """To install a filter with a listener, which the child that does it keeps until it ends."""
+    """Have a child install a filter with a listener, which it keeps until it ends."""
 
     def install() -> None:
         prctl.set_no_new_privs()
@@ -53,7 +53,7 @@ def install_filter() -> None:
 
 
 def supervise(port: int, held: "Sequence[_socket.socket]") -> None:
-    """All of it: a child without SO_REUSEADDR binds and listens on this port, whose hold stays shut."""
+    """Supervise a child, which binds this port without SO_REUSEADDR and listens, while its hold stays shut."""
     ours, theirs = enter.link()
     refused: list[OSError] = []
     try:
@@ -115,7 +115,7 @@ def _be_supervised(end: "_socket.socket", port: int) -> None:
 
 
 def _end_after(work: "Callable[[], object]") -> "NoReturn":
-    """In a child: do this and end, with the errno as status; killed if it takes too long."""
+    """Do this, in a child, and end with the errno as status; be killed if it takes too long."""
     status = _UNTOLD
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

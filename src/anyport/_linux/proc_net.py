@@ -20,7 +20,7 @@ _TIMEWAIT_TIMER = "03"
 
 
 def sockets(protocol: str) -> "list[Row]":
-    """The sockets of this network namespace but bound-only TCP ones; OSError if /proc does not show them.
+    """Return the sockets of this network namespace but bound-only TCP ones; OSError if /proc does not show them.
 
     A missing table for IPv6 is a kernel without it.
     """
@@ -34,7 +34,7 @@ def sockets(protocol: str) -> "list[Row]":
 
 
 def parse(text: bytes, protocol: str) -> "Iterator[Row]":
-    """The rows of one file; OSError for a line that is none."""
+    """Read the rows of one file; OSError for a line that is none."""
     for line in text.decode("ascii", "replace").splitlines()[1:]:
         words = line.split()
         try:
@@ -58,7 +58,7 @@ def _row(protocol: str, words: "list[str]") -> Row:
 
 
 def _endpoint(word: str) -> "tuple[str, int]":
-    """`0100007F:1F90` is 127.0.0.1 and 8080: words of 32 bits in the machine's own order, then the port."""
+    """Read `0100007F:1F90` as 127.0.0.1 and 8080: words of 32 bits in the machine's own order, then the port."""
     data, port = map(bytes.fromhex, word.split(":"))
     if sys.byteorder == "little":
         data = b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))

@@ -27,7 +27,7 @@ class Connection:
         self._data = b""
 
     def hear(self) -> "int | None":
-        """The pid, or None while the line is not whole.
+        """Return the pid, or None while the line is not whole.
 
         Raises Garbage for what is no request; EOFError when the client has closed, or half its line is all there will
         be; ConnectionResetError when it has closed without reading its answer.
@@ -45,7 +45,7 @@ class Connection:
 
     @property
     def is_half_heard(self) -> bool:
-        """Whether its line has begun and not ended."""
+        """Tell whether its line has begun and not ended."""
         return bool(self._data)
 
     def answer(self, port: int, owner: int = 0) -> None:

@@ -33,7 +33,7 @@ class Owners:
         return owner in self._fds
 
     def check_in(self, pid: int, peer: "tuple[int, int]") -> int:
-        """The owner field of a process that the peer (pid, uid) wants a port for; from now on its end is watched."""
+        """Return the owner field of a process that the peer (pid, uid) wants a port for; from now on it is watched."""
         peer_pid, peer_uid = peer
         if peer_uid != self.uid:
             raise Refused(f"process {peer_pid} is uid {peer_uid}'s, and this server is for uid {self.uid}")
@@ -55,7 +55,7 @@ class Owners:
         return owner
 
     def _as_we_count(self, pid: int, peer_pid: int) -> int:
-        """The pid of a process that a client in another pid namespace (a container) knows by another number.
+        """Return the pid of a process that a client in another pid namespace (a container) knows by another number.
 
         Of those only the client itself can be told, by the kernel; proc_pid_status(5) says what it calls itself.
         """
@@ -102,7 +102,7 @@ class Owners:
         self.by_fd[fd] = owner
 
     def forget(self, owner: int) -> None:
-        """It has ended, or has no port any more."""
+        """Watch a process no longer, which has ended, or has no port any more."""
         fd = self._fds.pop(owner)
         del self.by_fd[fd]
         self._epoll.unregister(fd)
@@ -124,7 +124,7 @@ def _open(pid: int) -> int:
 
 
 def _network_namespace(pid: int) -> int:
-    """What the network namespace of a process is known by while it is there; 0 where that can't be seen."""
+    """Return what a process's network namespace is known by while it is there; 0 where that can't be seen."""
     try:
         return os.stat(f"/proc/{pid}/ns/net").st_ino
     except OSError:

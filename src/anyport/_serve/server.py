@@ -72,7 +72,7 @@ class Server:
         return self._owners.adopt(owner) if len(self._owners) < self._most_given else None
 
     def _goes_on(self) -> bool:
-        """When it is told to stop, those that have said what they want still get it."""
+        """Tell whether to go on; when it is told to stop, those that have said what they want still get it."""
         now = time.monotonic()
         return now < self._stop_at and (self._stop_at == float("inf") or any(self._unanswered()))
 
@@ -129,7 +129,7 @@ class Server:
             self._epoll.register(sock, select.EPOLLIN)
 
     def _drop_oldest(self) -> bool:
-        """Of other users first: they get no port anyway, and shall not be in the way of those who do."""
+        """Drop the oldest client, another user's first: they get no port anyway, and shall be in nobody's way."""
         all_of_them = self._connections.values()
         oldest = next((each for each in all_of_them if each.peer[1] != self._owners.uid), next(iter(all_of_them), None))
         if oldest:
@@ -182,7 +182,7 @@ class Server:
             self._connections[client.sock.fileno()] = self._connections.pop(client.sock.fileno())
 
     def _give_up(self, client: Connection) -> None:
-        """It is gone without having read what it was told."""
+        """Take back the port of a client that is gone without having read what it was told."""
         self._pool.take_one_back(client.owner, client.port)
         self._forget_if_idle(client.owner)
         self._drop(client)
@@ -200,14 +200,14 @@ class Server:
         client.close()
 
     def _take_back(self, ended: "Sequence[int]") -> None:
-        """What these processes had, all in one stroke."""
+        """Take back what these processes had, all in one stroke."""
         for owner, port in self._pool.take_back(ended):
             self._log.took_back(port, unpack_process(owner)[0])
         for owner in ended:
             self._owners.forget(owner)
 
     def _close(self) -> None:
-        """What was given stays claimed in the ledger as long as its process lives."""
+        """Close everything; what was given stays claimed in the ledger as long as its process lives."""
         for client in list(self._connections.values()):
             self._drop(client)
         self._owners.close()

@@ -32,12 +32,12 @@ class SupervisionRefused(OSError):
 
 
 def link() -> "tuple[socket, socket]":
-    """Our end and the child's."""
+    """Return two ends of a link, ours and the child's."""
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
 
 
 def enter(end: "socket", names: "Sequence[str]", file: str) -> None:
-    """In the child: do what the parent says, and come back when the program may be started; else never."""
+    """Do, in the child, what the parent says; come back when the program may be started, else never."""
     told = end.recv(1)
     if told == _SUPERVISED:
         try:
@@ -66,7 +66,7 @@ def _install(names: "Sequence[str]", file: str) -> int:
 
 
 def is_of_32_bits(file: str) -> bool:
-    """Whether it is a program whose system calls have other numbers, which are not trapped (elf(5))."""
+    """Tell whether it is a program whose system calls have other numbers, which are not trapped (elf(5))."""
     try:
         with open(file, "rb") as program:
             head = program.read(_EI_CLASS + 1)
@@ -76,7 +76,7 @@ def is_of_32_bits(file: str) -> bool:
 
 
 def gains_privileges(file: str) -> bool:
-    """Whether this file is set-uid or set-gid, or has capabilities, that whoever starts it does not have."""
+    """Tell whether this file is set-uid or set-gid, or has capabilities, that whoever starts it does not have."""
     found = os.stat(file)
     if found.st_mode & stat.S_ISUID and found.st_uid != os.geteuid():
         return True
@@ -89,12 +89,12 @@ def gains_privileges(file: str) -> bool:
 
 
 def begin_plain(end: "socket") -> None:
-    """In the parent: the child is to become the program as it is; nothing if it was killed meanwhile."""
+    """Have the child become the program as it is; do nothing if it was killed meanwhile."""
     _tell(end, _PLAIN)
 
 
 def begin_supervised(end: "socket", pid: int, refused: "Callable[[OSError], None]") -> "int | None":
-    """In the parent: the child is to become the program under supervision; the listener, or None.
+    """Have the child become the program under supervision; return the listener, or None.
 
     If that can't be, `refused` is called before the program is started, and may raise an error to prevent that.
     """
@@ -138,7 +138,7 @@ def _tell(end: "socket", what: bytes) -> None:
 
 
 def _received(end: "socket") -> "int | None":
-    """None if the child was killed meanwhile."""
+    """Return the listener that the child sent, or None if it was killed meanwhile."""
     data, ancillary, _, _ = end.recvmsg(16, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
     if ancillary:
         return int.from_bytes(ancillary[0][2], "little")

@@ -79,7 +79,7 @@ def _comes(is_so: "Callable[[], bool]", limit: float) -> bool:
 
 
 def _runner_of(program: int) -> int:
-    """The runner that we have started for it, or 0 if it has ended."""
+    """Return the runner that we have started for it, or 0 if it has ended."""
     found = proc.stat(program)
     runner = found and proc.stat(found.parent)
     return found.parent if found and runner and runner.parent == os.getpid() else 0

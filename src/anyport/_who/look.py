@@ -56,7 +56,7 @@ def look(
 
 
 def number_of(occupant: Occupant) -> "Number":
-    """Return the number that it has."""
+    """Return the number that an occupant has."""
     return occupant.protocol, occupant.port
 
 
@@ -81,7 +81,7 @@ def _bind(number: "Number", *, reuse: bool, processes: bool) -> "tuple[int, list
 def occupants(
     ports: PortSet, protocols: "Sequence[str]", *, states: int = ALL, processes: bool = True
 ) -> "list[Occupant]":
-    """The sockets that have these ports, by ascending port; or all (none), in no order."""
+    """Return the sockets that have these ports, by ascending port; or all (none), in no order."""
     if sys.platform != "linux":
         from anyport._who import by_psutil
 

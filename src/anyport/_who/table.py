@@ -24,7 +24,7 @@ _REFUSED = (EPERM, EACCES, EAFNOSUPPORT, EPROTONOSUPPORT, ENOENT, ENOSYS)
 
 
 def rows(protocol: str, ranges: "Sequence[range]" = (), states: int = ALL) -> "list[Row]":
-    """The sockets in these states with a local port in these ranges (none: with any).
+    """Return the sockets in these states with a local port in these ranges (none: with any).
 
     For UDP, which knows no listening, LISTENING means WITHOUT_PEER.
 
@@ -35,7 +35,7 @@ def rows(protocol: str, ranges: "Sequence[range]" = (), states: int = ALL) -> "l
 
 
 def made(protocol: str, ranges: "Sequence[range]", states: int, maker: "RowMaker") -> "list[Any]":
-    """What `maker` makes of the sockets that `rows` has, at once."""
+    """Make of the sockets that `rows` has what `maker` makes of them, at once."""
     try:
         found = made_of_sockets(protocol, ranges, states if protocol == "tcp" else ALL, maker)
     except OSError as error:
@@ -48,18 +48,18 @@ def made(protocol: str, ranges: "Sequence[range]", states: int, maker: "RowMaker
 
 
 def is_in(row: "Row | Occupant", states: int) -> bool:
-    """Whether it is in one of these states."""
+    """Tell whether it is in one of these states."""
     bound = row.state == "BOUND" and (states == WITHOUT_PEER or row.protocol == "udp")
     return states == ALL or row.state == "LISTEN" or bound
 
 
 def sockets(protocol: str, port: int = 0, states: int = ALL) -> "list[Row]":
-    """The same for one port (0: any)."""
+    """Return the sockets in these states with this local port (0: any), as `rows` does for ranges."""
     return rows(protocol, (range(port, port + 1),) if port else (), states)
 
 
 def servers(protocol: str, port: int = 0) -> "list[Row]":
-    """The sockets that clients can reach: of TCP those that listen, of UDP all."""
+    """Return the sockets that clients can reach: of TCP those that listen, of UDP all."""
     return sockets(protocol, port, LISTENING if protocol == "tcp" else ALL)
 
 
@@ -80,7 +80,7 @@ def _unreadable(why: str, hint: str, error: OSError) -> Unsupported:
 
 
 def shows_bound_only() -> bool:
-    """Whether `rows` has TCP sockets that are bound and do not listen; tried with one of our own.
+    """Tell whether `rows` has TCP sockets that are bound and do not listen; tried with one of our own.
 
     Linux before 6.8 does not tell them, nor does /proc/net.  Where there is no port left to try it with, netlink and
     the version of the kernel decide.

@@ -127,7 +127,7 @@ def _of_number(number: "Number", occupants: "Sequence[Occupant]", known: "Circum
 
 
 def verb_of(process: "Process") -> str:
-    """`hold`, `run` or `serve` if the process is one of these verbs of anyport, else an empty text."""
+    """Return `hold`, `run` or `serve` if the process is one of these verbs of anyport, else an empty text."""
     if process.name == "anyport-hold":
         return "hold"
     words = list(process.command)

@@ -33,7 +33,7 @@ _MOST = 5  # ports that a message tells of
 _SHARE = 60  # a pause is so many times as long as the look before it took of the processor: below 2 % of one
 
 
-def wait(  # noqa: PLR0913 - one signature for all the words of the question
+def wait(  # noqa: PLR0913 - one signature for all options of the question
     port: "Ports",
     *,
     until: str = LISTENING,
@@ -124,7 +124,7 @@ class _Waiting:
         return self._hidden()
 
     def _hidden(self) -> "set[Number]":
-        """Where the table lacks sockets that are bound only, a bind of each port decides at last."""
+        """Return the ports that a bind is refused for, where the table lacks sockets that are bound only."""
         if not self._must_bind():
             return set()
         # With the option only past what is left over: it also succeeds past those who keep the port with it.
@@ -141,7 +141,7 @@ class _Waiting:
         return look.occupants(self._ports, self._protocols, states=states, processes=False)
 
     def _numbers(self, occupants: "Iterable[Occupant]") -> "set[Number]":
-        """The ports that these have; of a tree, only those which it has."""
+        """Return the ports that these have; of a tree, only those which it has."""
         found = list(occupants)
         if self._tree and found:  # its descriptors are many more than the sockets on these ports
             self._tree.look()

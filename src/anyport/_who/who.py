@@ -29,7 +29,7 @@ def who(
     connections: bool = True,
     processes: bool = True,
 ) -> "list[Occupant]":
-    """The sockets of this network namespace that have a port, as the kernel shows them at this moment.
+    """Return the sockets of this network namespace that have a port, as the kernel shows them at this moment.
 
     It promises nothing for later, and sees no other network namespace (a container's own).  Processes of other users
     are shown to root only, so `processes` may lack some, or be empty; the socket itself is always there.
@@ -61,7 +61,7 @@ def who(
 
 
 def blind_spot(ports: PortSet, protocols: "Sequence[str]") -> str:
-    """What a look can't show here, and no bind has made up for; or an empty text."""
+    """Say what a look can't show here, and no bind has made up for; or return an empty text."""
     if sys.platform != "linux" or "tcp" not in protocols or 0 < len(ports) == len(ports.named):
         return ""
     return "" if shows_bound_only() else "TCP sockets that are bound and do not listen are not shown here"
@@ -163,7 +163,7 @@ class _Surroundings:
 
 
 def read_ports(port: "Ports | None", hint: str = "None means every port in use") -> PortSet:
-    """The ports that are asked for; an empty set means all.  `hint` is for what has none, such as an empty list."""
+    """Return the ports that are asked for; an empty set means all.  `hint` is for none at all, as in an empty list."""
     if port is None:
         return PortSet()
     if isinstance(port, (str, range)):
@@ -182,5 +182,5 @@ def _not_empty(ports: PortSet, hint: str) -> PortSet:
 
 
 def protocols_of(*, tcp: bool, udp: bool) -> "tuple[str, ...]":
-    """Both, if neither is chosen."""
+    """Return the protocols that are chosen, or both if neither is."""
     return ("tcp",) if tcp and not udp else ("udp",) if udp and not tcp else ("tcp", "udp")
