@@ -1,6 +1,7 @@
-"""The house checks its words: no code decides by what a message says."""
+"""The house checks its words: no code decides by what a message says, and docstrings are sentences."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,40 @@ def test_other_code_is_not_found(code: str) -> None:
 def test_no_code_decides_by_what_a_message_says(path: Path) -> None:
     """A message is for people, and may be said better tomorrow; code goes by a value: an errno, a class, a field."""
     assert searches(path.read_text()) == []
+
+
+# What begins a docstring that goes on from the one above it, or says what is done without a verb.
+CONTINUES = ("the same", "of", "to", "and", "but", "or", "in", "by", "with", "for", "do it", "also", "once")
+NOUNS = ("the", "a", "an", "whether", "what", "why", "how", "where", "those", "none")  # a function does something
+
+
+def docstrings(path: Path) -> Iterator[tuple[str, str, bool]]:
+    """Each docstring but the module's: where it stands, its first sentence, and whether a function's."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and (text := ast.get_docstring(node)):
+            paragraph = " ".join(text.split("\n\n")[0].split())
+            yield f"{path.relative_to(SOURCE)}:{node.lineno}: {text[:60]}", paragraph, isinstance(node, ast.FunctionDef)
+
+
+def is_sentence(text: str, *, of_function: bool) -> bool:
+    """Whether it can be read alone, as far as its first words and its last character tell."""
+    begins = "|".join((*CONTINUES, *(NOUNS if of_function else ())))
+    return not re.match(rf"({begins})\b", text, re.IGNORECASE) and text[-1:] in (".", ":", "?")
+
+
+@pytest.mark.parametrize(
+    ("text", "of_function"),
+    [("The same for UDP.", False), ("Of these.", False), ("The port.", True), ("Return the port", True)],
+)
+def test_a_docstring_that_needs_its_neighbour_is_found(text: str, of_function: bool) -> None:
+    """And one without a verb, where it is a function's."""
+    assert not is_sentence(text, of_function=of_function)
+    assert is_sentence("Return the port.", of_function=True)
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_docstrings_are_sentences_that_can_be_read_alone(path: Path) -> None:
+    """Verb first in functions: what it does, or what it returns; in classes also what one is."""
+    assert [
+        where for where, text, of_function in docstrings(path) if not is_sentence(text, of_function=of_function)
+    ] == []
