@@ -357,7 +357,7 @@ def test_hardly_any_descriptors(limit: int) -> None:
     assert done.returncode == (1 if done.stderr or "warning: no port can be found: " in done.stdout else 0)
     assert f"a process may have {limit} descriptors (RLIMIT_NOFILE)" in done.stdout or "RLIMIT_NOFILE" in done.stderr
     refused = [line for line in done.stdout.splitlines() if " no: " in line]
-    words = "this takes more descriptors than there are|the ledger can't be opened|the question can't be answered"
+    words = "this needs more descriptors than are left|the ledger can't be opened|the question can't be answered"
     cause = rf"no: ({words}): .*Too many open files \(errno 24\)$"
     assert all(re.search(cause, line) for line in refused), refused
     assert refused or limit > 6
@@ -369,7 +369,7 @@ SANDBOXES = {
     "no-seccomp": ({"seccomp", "supervised"}, "docker run --security-opt seccomp=unconfined"),
     "no-seccomp-enosys": ({"seccomp", "supervised"}, "Linux 5.9 or newer"),
     "old-kernel": ({"seccomp", "supervised"}, "Linux 5.9 or newer"),
-    "nested": ({"seccomp", "supervised"}, "the outermost can have all the ports"),
+    "nested": ({"seccomp", "supervised"}, "the outermost can hold all the ports"),
 }
 
 

@@ -138,7 +138,7 @@ KERNEL = "no process here has that socket: perhaps it is the kernel's own (NFS, 
 CONTAINER = "it takes CAP_SYS_PTRACE, and no policy against it, to see the process: ask outside of the container"
 REFUSED = "a bind of it is refused (EADDRINUSE)"
 LEFT_OVER = "a server with SO_REUSEADDR, as nearly all set it, can bind it all the same"
-NOT_EVEN = "even a server with SO_REUSEADDR can't bind it until then: what left it had not set that option"
+NOT_EVEN = "not even a server with SO_REUSEADDR can bind it before that ends: what left it had not set the option"
 NO_PROC = "/proc, which would show the process, is not mounted here, or is another pid namespace's"
 OWN = "the process does not let its user look into it; root sees it: `sudo anyport who 8080`"
 

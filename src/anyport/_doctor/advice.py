@@ -157,7 +157,7 @@ def _on_supervision(found: "Findings") -> "Iterator[Advice]":
 
 def _way_to_supervision(errno: int, *, can_take_sockets: bool) -> str:
     if errno == EBUSY:
-        return "one `anyport run` for all: the outermost can have all the ports (`--as`)"
+        return "use one `anyport run` for everything: the outermost can hold all the ports (`--as`)"
     if errno == EPERM and not can_take_sockets:
         return "in Docker `docker run --cap-add SYS_PTRACE ...`; elsewhere let the sandbox allow pidfd_getfd"
     if errno == EPERM:

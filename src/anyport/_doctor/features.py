@@ -69,7 +69,7 @@ def _failed(name: str, error: "OSError | AnyportError") -> Feature:
         errno = error.errno if isinstance(error, OSError) else 0
         return Feature(name, works=False, why=str(error), errno=errno or 0, hint=error.hint)
     if error.errno in (EMFILE, ENFILE):
-        return _failed(name, ResourceLimit.of(error, "this takes more descriptors than there are"))
+        return _failed(name, ResourceLimit.of(error, "this needs more descriptors than are left"))
     if not error.errno:
         return Feature(name, works=False, why=str(error))
     if name not in _TRAPS:

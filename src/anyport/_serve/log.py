@@ -49,7 +49,7 @@ class Log:
     def recalled(self, count: int) -> None:
         """Tell how many ports processes have from an earlier server."""
         if count:
-            self._tell("note", f"processes that live have {count} of the ports from an earlier server", "")
+            self._tell("note", f"living processes have {count} of the ports from an earlier server", "")
 
     def counts(self, owners: int, given: int, free: int) -> None:
         """Tell what was given since the start, and what is given now."""

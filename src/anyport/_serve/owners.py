@@ -67,7 +67,9 @@ class Owners:
             return pid
         if numbers and int(numbers[-1]) == pid:
             return peer_pid
-        raise Refused(f"a client in another pid namespace asked for a process that it calls {pid}, which is not itself")
+        raise Refused(
+            f"a client in another pid namespace asked for process {pid} of that namespace, and can only ask for itself"
+        )
 
     def _check(self, pid: int, uid: int, fd: int) -> None:
         try:

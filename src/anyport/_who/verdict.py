@@ -82,7 +82,9 @@ def _of_occupants(port: int, occupants: "Sequence[Occupant]", known: "Circumstan
     if known.reuse == 0:
         found.append("a server with SO_REUSEADDR, as nearly all set it, can bind it all the same")
     elif known.reuse == EADDRINUSE:
-        found.append("even a server with SO_REUSEADDR can't bind it until then: what left it had not set that option")
+        found.append(
+            "not even a server with SO_REUSEADDR can bind it before that ends: what left it had not set the option"
+        )
     elif known.reuse:
         found.append(f"it can't be bound by you: {known.refused}")
     return found

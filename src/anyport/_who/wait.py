@@ -73,7 +73,10 @@ def wait(  # noqa: PLR0913 - one signature for all options of the question
     if until not in (LISTENING, UNUSED):
         raise InvalidSelection(f"{until!r} is nothing to wait for: it is {LISTENING} or {UNUSED}", hint=_HINT)
     if tree is not None and strict:
-        raise InvalidSelection("--strict and --tree can't be used together", hint="what is left over is nobody's")
+        raise InvalidSelection(
+            "--strict and --tree can't be used together",
+            hint="what is left over from connections belongs to no process",
+        )
     ports = read_ports(port, hint=_EXAMPLE)
     if not ports:
         raise InvalidSelection("no port to wait for", hint=_EXAMPLE)
