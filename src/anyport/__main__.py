@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         json: bool
 
         def run(self) -> int:
-            """Do it; the exit status."""
+            """Do what it says, and return the exit status."""
             ...
 
 
@@ -40,7 +40,7 @@ def main() -> "NoReturn":
 
 
 def run(args: "Sequence[str]") -> int:
-    """Run the command with these arguments; the exit status."""
+    """Run the command with these arguments, and return its exit status."""
     from anyport._cli import output
     from anyport.errors import AnyportError, ResourceLimit, require_linux
 

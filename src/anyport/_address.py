@@ -41,12 +41,12 @@ class Endpoint:
 
     @property
     def hosts(self) -> "list[str]":
-        """The addresses it stands for, as texts."""
+        """Return the addresses that it stands for, as texts."""
         return ["0.0.0.0", "::"] if self.everywhere else [self.host]
 
     @property
     def written(self) -> str:
-        """The address as a text, `*` for everywhere."""
+        """Write the address, `*` for everywhere."""
         return "*" if self.everywhere else self.host
 
     def __repr__(self) -> str:
@@ -54,7 +54,7 @@ class Endpoint:
 
 
 def may_overlap(one: str, other: str, *, v6only: bool = False) -> bool:
-    """Whether sockets bound to these two addresses can be in each other's way on one port.
+    """Tell whether sockets bound to these two addresses can be in each other's way on one port.
 
     `::` means both families, but for the first with `v6only`.
     """
@@ -67,5 +67,5 @@ def may_overlap(one: str, other: str, *, v6only: bool = False) -> bool:
 
 
 def pair(address: str, port: int) -> str:
-    """`127.0.0.1:80`, `[::1]:80`."""
+    """Write an address and a port: `127.0.0.1:80`, `[::1]:80`."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

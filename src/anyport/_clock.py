@@ -13,7 +13,7 @@ _HINT = "write it as 500ms, 30s, 10m or 24h"
 
 
 def parse_duration(value: "str | float") -> float:
-    """Seconds, from a number of seconds or a text such as `500ms`, `30s`, `10m`; InvalidSelection for all else."""
+    """Read a number of seconds, or a text such as `500ms`, `30s`, `10m`, as seconds; InvalidSelection for all else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         seconds = _as_float(value)
     elif isinstance(value, str):
@@ -44,12 +44,12 @@ def _parse_text(text: str) -> float:
 
 
 def boot_microseconds() -> int:
-    """Microseconds since the machine booted, time asleep included; it never jumps (clock_gettime(2))."""
+    """Return the microseconds since the machine booted, asleep or not; they never jump (clock_gettime(2))."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
 def boot_seconds() -> float:
-    """The same in seconds."""
+    """Return the seconds since the machine booted, asleep or not."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

@@ -19,12 +19,12 @@ def check_place(path: str, what: str) -> None:
 
 
 def _is_stream(path: str) -> bool:
-    """Whether it is /dev/stdout or the like: a link that means somebody else's file to everybody who follows it."""
+    """Tell whether it is /dev/stdout or the like: a link that means somebody else's file to all who follow it."""
     return os.path.islink(path) and os.readlink(path).startswith("/proc/")
 
 
 def _why_no_file_in(folder: str) -> "tuple[str, str]":
-    """Why no file may be made there, and what to do about it; or two empty texts."""
+    """Say why no file may be made there, and what to do about it; or return two empty texts."""
     try:
         is_folder = S_ISDIR(os.stat(folder).st_mode)
     except (FileNotFoundError, NotADirectoryError):

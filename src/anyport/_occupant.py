@@ -15,7 +15,7 @@ _MOST = 4  # processes of one socket that a sentence names
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what a terminal would act on: a process may call itself anything."""
+    """Return the text with escapes for what a terminal would act on: a process may call itself anything."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
@@ -62,11 +62,11 @@ class Occupant(NamedTuple):
         return self.told(self.at(pair(self.address, self.port)))
 
     def at(self, where: str) -> str:
-        """Where it is, with the interface that it is bound to: `127.0.0.1%lo`."""
+        """Write where it is, with the interface that it is bound to: `127.0.0.1%lo`."""
         return f"{where}%{printable(self.interface)}" if self.interface else where
 
     def told(self, where: str) -> str:
-        """A sentence of it: `node (pid 4711, alice) listens on 127.0.0.1`."""
+        """Say it in a sentence: `node (pid 4711, alice) listens on 127.0.0.1`."""
         if self.state == UNSEEN:
             return "a socket that can't be seen"
         if self.state == "LISTEN":
@@ -83,7 +83,7 @@ class Occupant(NamedTuple):
 
     @property
     def is_left_over(self) -> bool:
-        """Whether no process has it any more, so that it ends by itself.
+        """Tell whether no process has it any more, so that it ends by itself.
 
         Meanwhile a server with SO_REUSEADDR can bind the port if the socket that left it had set that too.
         """
@@ -91,7 +91,7 @@ class Occupant(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """Whose it is: `node (pid 4711, alice)`, or what can be said instead."""
+        """Say whose it is: `node (pid 4711, alice)`, or what can be said instead."""
         user = printable(self.user or "") or (None if self.uid is None else f"uid {self.uid}")
         if not self.processes:
             return f"a socket{f' of {user},' if user else ''} whose process can't be seen{',' if user else ''}"
@@ -119,7 +119,7 @@ class Refusal(NamedTuple):
 
 
 def sentence(occupants: "Iterable[Occupant]") -> str:
-    """Who has a port: those of one owner in one state together, `nginx (pids 7, 8, root) listens on 0.0.0.0, ::`."""
+    """Say who has a port, one owner's sockets together: `nginx (pids 7, 8, root) listens on 0.0.0.0, ::`."""
     together: dict[tuple[str, str], list[Occupant]] = {}
     for each in occupants:
         together.setdefault((each.owner, each.state), []).append(each)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     T = TypeVar("T")
+    Number = tuple[str, int]  # protocol and port: which of the two spaces of numbers is meant, and which number
 
 FIRST, LAST = 1, 65535
 
@@ -37,7 +38,7 @@ SERVICES = frozenset((
 
 
 def check_port(value: object, *, hint: str = "`anyport` alone gives any unused port") -> int:
-    """The port number that `value` (an int, or its decimal text) means, or InvalidSelection."""
+    """Return the port number that `value` (an int, or its decimal text) means, or raise InvalidSelection."""
     number = whole_number(value)
     if number is None:
         raise InvalidSelection(
@@ -53,7 +54,7 @@ def check_port(value: object, *, hint: str = "`anyport` alone gives any unused p
 
 
 def whole_number(value: object) -> "int | None":
-    """The int that `value` is, or is the decimal text of; None for anything else."""
+    """Return the int that `value` is, or is the decimal text of; None for anything else."""
     if isinstance(value, str):
         text = value.strip()
         digits = text.removeprefix("-")
@@ -95,7 +96,7 @@ class PortSet:
 
 
 def parse_ports(value: "str | Iterable[int]") -> PortSet:
-    """The set that `7002-7011,8000`, a `range` or an iterable of ints means, or InvalidSelection."""
+    """Return the set that `7002-7011,8000`, a `range` or an iterable of ints means, or raise InvalidSelection."""
     if isinstance(value, str):
         return PortSet(_parse_part(part, value) for part in value.split(","))
     try:
@@ -145,17 +146,17 @@ _STEP_BACK = pow(_STEP, -1, _SIZE)
 
 
 def quiet_at(turn: int) -> int:
-    """The number whose turn it is: for turn = 0, 1, ... 19,999 each of 10000-29999 once, and then over again."""
+    """Return the number whose turn it is: for turn = 0, 1, ... 19,999 each of 10000-29999 once, and then over again."""
     return QUIET.start + turn * _STEP % _SIZE
 
 
 def turn_of(port: int) -> int:
-    """The turn of a number of 10000-29999: the other way round."""
+    """Return the turn of a number of 10000-29999, at which `quiet_at` has it."""
     return (port - QUIET.start) * _STEP_BACK % _SIZE
 
 
 def shuffled(numbers: "list[T]", chance: "Callable[[int], bytes]" = os.urandom) -> "Iterator[T]":
-    """The numbers in random order, drawn one at a time (Fisher and Yates); `numbers` is used up."""
+    """Yield the numbers in random order, drawn one at a time (Fisher and Yates); `numbers` is used up."""
     for left in range(len(numbers), 0, -1):
         at = int.from_bytes(chance(8), "little") % left
         numbers[at], numbers[left - 1] = numbers[left - 1], numbers[at]

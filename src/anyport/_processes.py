@@ -5,10 +5,8 @@ at once.  "The caller" is the nearest ancestor that has called exec: the shell i
 """
 
 import os
-import select
-from errno import ESRCH
 
-from anyport._linux import proc
+from anyport._linux import pidfd, proc
 from anyport._ports import whole_number
 from anyport.errors import AnyportError, InvalidSelection
 
@@ -18,12 +16,12 @@ _HINT = "name the process with --while PID, or a time with --for 10m"
 
 
 def caller() -> int:
-    """A descriptor that is readable when the caller has ended (pidfd_open(2)); AnyportError if that is unseen."""
+    """Return a descriptor that is readable when the caller has ended; AnyportError if the caller can't be seen."""
     return _caller(_HINT)[1]
 
 
 def caller_pid() -> int:
-    """The caller's pid, for a portserver that is to give it a port."""
+    """Return the caller's pid, for a portserver that is to give it a port."""
     pid, fd = _caller("`--no-portserver` does without one")
     os.close(fd)
     return pid
@@ -45,7 +43,7 @@ def _caller(hint: str) -> "tuple[int, int]":
 
 
 def is_of_inits_session(pid: int) -> bool:
-    """Whether init is the shell of a container that runs this process (0: ours), and not only takes in orphans."""
+    """Tell whether init is the shell of a container that runs this process (0: ours), and not only takes in orphans."""
     try:
         return os.getsid(pid) == os.getsid(INIT)
     except OSError:
@@ -64,7 +62,7 @@ def _nearest_execed(pid: int) -> "int | None":
 
 
 def check_pid(value: object) -> int:
-    """The pid that a number or its text means; InvalidSelection for all else."""
+    """Return the pid that a number or its text means; InvalidSelection for all else."""
     pid = whole_number(value)
     if pid is None or pid < 1:
         raise InvalidSelection(f"{value!r} is no pid", hint="in a shell $$ is its own pid")
@@ -72,31 +70,19 @@ def check_pid(value: object) -> int:
 
 
 def process(pid: int) -> int:
-    """A descriptor that is readable when this process has ended; InvalidSelection if there is none."""
+    """Return a descriptor that is readable when this process has ended; InvalidSelection if there is none."""
     fd = _open(pid) if 0 < pid < 1 << 22 else None
-    if fd is not None and not has_ended(fd):
+    if fd is not None and not pidfd.has_ended(fd):
         return fd
     if fd is not None:
         os.close(fd)
     raise InvalidSelection(f"there is no process with pid {pid}", hint="in a shell $$ is its own pid")
 
 
-def has_ended(fd: int) -> bool:
-    """Whether the process of this descriptor has.
-
-    One whose first thread has ended is called a zombie by /proc, and lives on in its other threads.
-    """
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def _open(pid: int) -> "int | None":
     try:
-        return os.pidfd_open(pid)
+        return pidfd.open_process(pid)
     except OSError as error:
-        if error.errno == ESRCH or os.path.exists(f"/proc/{pid}/status"):  # the latter: a thread, no process
-            return None
         raise AnyportError(
             f"process {pid} can't be watched (pidfd_open): {error.strerror} (errno {error.errno})",
             hint="this needs Linux 5.3, and a sandbox that allows it",

@@ -81,7 +81,7 @@ class ResourceLimit(_SystemError):
 
     @classmethod
     def of(cls, error: OSError, what: str) -> "ResourceLimit":
-        """The error that this one of a system call comes to; `what` is what could not be had."""
+        """Return the error that this one of a system call comes to; `what` is what could not be had."""
         hint = "a sandbox or a limit of this system seems to forbid it"
         if error.errno == EMFILE:
             limit = os.sysconf("SC_OPEN_MAX")  # the resource module would be an import, which needs a descriptor

@@ -28,27 +28,27 @@ _PROGRAMS = pytest.StashKey["Programs"]()  # those of the fixtures that are set 
 
 
 class UnusedPortFactory(Protocol):
-    """For annotations: what `unused_port_factory` is."""
+    """What `unused_port_factory` is."""
 
-    def __call__(self, port: "int | Iterable[int] | None" = None, **words: "Unpack[OneWords]") -> int:
-        """An unused port; the words are those of `anyport.find`."""
+    def __call__(self, port: "int | Iterable[int] | None" = None, **options: "Unpack[OneWords]") -> int:
+        """Return an unused port; the options are those of `anyport.find`."""
         ...
 
 
 class HeldPortFactory(Protocol):
-    """For annotations: what `held_port_factory` is."""
+    """What `held_port_factory` is."""
 
     def __call__(
-        self, port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **words: "Unpack[OneWords]"
+        self, port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **options: "Unpack[OneWords]"
     ) -> "Hold":
-        """A held port; the words are those of `anyport.hold`."""
+        """Return a held port; the options are those of `anyport.hold`."""
         ...
 
 
 class RunOnPort(Protocol):
-    """For annotations: what `run_on_port` is."""
+    """What `run_on_port` is."""
 
-    def __call__(  # noqa: PLR0913 - the words of anyport.run
+    def __call__(  # noqa: PLR0913 - the options of anyport.run
         self,
         command: "Sequence[str]",
         *,
@@ -66,46 +66,46 @@ class RunOnPort(Protocol):
         stdout: "Stream" = None,
         stderr: "Stream" = None,
         process_group: "int | None" = 0,
-        **words: "Unpack[ManyWords]",
+        **options: "Unpack[ManyWords]",
     ) -> "Running":
-        """A program that is ready; the words are those of `anyport.run`."""
+        """Return a program that is ready; the options are those of `anyport.run`."""
         ...
 
 
 @pytest.fixture(scope="session")
 def unused_port_factory() -> UnusedPortFactory:
-    """A function that gives an unused port, another one at each call; it has the words of `anyport.find`."""
+    """Return a function that gives an unused port, another one at each call; it takes the options of `anyport.find`."""
     _require_linux()
     from anyport._find.find import find
 
     @_brief
-    def unused(port: "int | Iterable[int] | None" = None, **words: "Unpack[OneWords]") -> int:
-        return find(port, **words)
+    def unused(port: "int | Iterable[int] | None" = None, **options: "Unpack[OneWords]") -> int:
+        return find(port, **options)
 
     return unused
 
 
 @pytest.fixture
 def unused_port(unused_port_factory: UnusedPortFactory) -> int:
-    """An unused TCP port, on every local address.  Nothing holds it."""
+    """Give an unused TCP port, on every local address.  Nothing holds it."""
     return unused_port_factory()
 
 
 def _unused_udp_port_factory() -> UnusedPortFactory:
-    """A function that gives an unused UDP port, another one at each call; it has the words of `anyport.find`."""
+    """Return a function that gives an unused UDP port, another one each time; its options are `anyport.find`'s."""
     _require_linux()
     from anyport._find.find import find
 
     @_brief
-    def unused(port: "int | Iterable[int] | None" = None, **words: "Unpack[OneWords]") -> int:
-        words.setdefault("udp", True)
-        return find(port, **words)
+    def unused(port: "int | Iterable[int] | None" = None, **options: "Unpack[OneWords]") -> int:
+        options.setdefault("udp", True)
+        return find(port, **options)
 
     return unused
 
 
 def _unused_udp_port(unused_udp_port_factory: UnusedPortFactory) -> int:
-    """An unused UDP port, on every local address.  Nothing holds it."""
+    """Give an unused UDP port, on every local address.  Nothing holds it."""
     return unused_udp_port_factory()
 
 
@@ -127,12 +127,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _is_conftest(plugin: object) -> bool:
-    """Pytest has these among its plugins.  What they define is nearer to the tests, and may ask ours."""
+    """Tell whether it is a conftest.py: what those define is nearer to the tests, and may ask ours."""
     return (getattr(plugin, "__file__", None) or "").endswith("conftest.py")
 
 
 def _held_port_factory() -> "Generator[HeldPortFactory]":
-    """A function that gives a Hold of an unused port, until its scope ends; it has the words of `anyport.hold`.
+    """Give a function that holds an unused port until its scope ends; it takes the options of `anyport.hold`.
 
     A program that sets SO_REUSEADDR can bind a held port meanwhile, unless the hold is `exclusive`.
     """
@@ -145,9 +145,9 @@ def _held_port_factory() -> "Generator[HeldPortFactory]":
 
         @_brief
         def held(
-            port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **words: "Unpack[OneWords]"
+            port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **options: "Unpack[OneWords]"
         ) -> "Hold":
-            return stack.enter_context(hold(port, exclusive=exclusive, **words))
+            return stack.enter_context(hold(port, exclusive=exclusive, **options))
 
         yield held
 
@@ -160,14 +160,14 @@ session_held_port_factory = pytest.fixture(scope="session")(_held_port_factory)
 
 @pytest.fixture
 def held_port(held_port_factory: HeldPortFactory) -> "Hold":
-    """A Hold of an unused TCP port, which ends with the test: `held_port.port` is the number."""
+    """Give a Hold of an unused TCP port, which ends with the test: `held_port.port` is the number."""
     return held_port_factory()
 
 
 def _run_on_port(request: pytest.FixtureRequest) -> "Generator[RunOnPort]":
-    """A function that starts a program on a held port, and gives its Running when it listens.
+    """Give a function that starts a program on a held port, and returns its Running when it listens.
 
-    It has the words of `anyport.run`: `run_on_port(["redis-server", "--port", "{port}"])`.  The program and what it
+    It takes the options of `anyport.run`: `run_on_port(["redis-server", "--port", "{port}"])`.  The program and what it
     started are stopped when the scope ends, the last started first.  What it writes is shown when a test fails, unless
     `stdout` or `stderr` are given.  Its `stdin` is /dev/null, and its process group is its own.
     """
@@ -180,11 +180,11 @@ def _run_on_port(request: pytest.FixtureRequest) -> "Generator[RunOnPort]":
     with ExitStack() as stack:  # which stops the others too when one can't be stopped
 
         @_brief
-        def start(command: "Sequence[str]", **words: "Any") -> "Running":  # noqa: ANN401
+        def start(command: "Sequence[str]", **options: "Any") -> "Running":  # noqa: ANN401
             program = Program(command, request.fixturename)
             programs.append(program)
             stack.callback(program.stop)
-            return program.start(words)
+            return program.start(options)
 
         yield start
 
@@ -197,7 +197,7 @@ session_run_on_port = pytest.fixture(scope="session")(_run_on_port)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Programs that were there before show what they write from now on."""
+    """Have programs that were there before show what they write from now on."""
     for each in item.config.stash.get(_PROGRAMS, ()):
         each.begin_test()
 
@@ -223,16 +223,16 @@ def _require_linux() -> None:
 
 
 def _brief(function: "Callable[P, T]") -> "Callable[P, T]":
-    """The same function, whose errors show the test's own line and their hint, and nothing of how they came about."""
+    """Return the function with errors that show the test's own line and their hint, not how they came about."""
     from functools import wraps
 
     from anyport.errors import AnyportError
 
     @wraps(function)
-    def brief(*args: "P.args", **words: "P.kwargs") -> "T":
+    def brief(*args: "P.args", **options: "P.kwargs") -> "T":
         __tracebackhide__ = True  # pytest leaves such a frame out
         try:
-            return function(*args, **words)
+            return function(*args, **options)
         except AnyportError as error:
             if error.hint:
                 error.add_note(f"hint: {error.hint}")

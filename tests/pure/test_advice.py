@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from anyport._doctor import features
 from anyport._doctor.advice import advice, is_broken
 from anyport._doctor.features import Feature, hand_overs
 from anyport._doctor.findings import Findings, Ports, Seen, System, Use, use
 from anyport._ledger.health import UNUSABLE, USABLE, Health
+from anyport._supervise import enter
 
 NAMES = (
     "find", "hold tcp", "hold udp", "reuseport", "ipv6", "sock_diag", "bound-only", "processes", "pidfd_getfd",
@@ -23,8 +25,8 @@ LEDGER = Health("/dev/shm/anyport-1000/ledger-1-1", USABLE, 0, ())
 
 def findings(*failed: Feature, **changed: Any) -> Findings:
     """A system on which all is well, but for these."""
-    features = {name: Feature(name, works=True) for name in NAMES} | {each.name: each for each in failed}
-    found = Findings(SYSTEM, features, hand_overs(features), PORTS, [IDLE], "", LEDGER)
+    by_name = {name: Feature(name, works=True) for name in NAMES} | {each.name: each for each in failed}
+    found = Findings(SYSTEM, by_name, hand_overs(by_name), PORTS, [IDLE], "", LEDGER)
     return found._replace(**changed)
 
 
@@ -118,8 +120,8 @@ CASES: dict[str, tuple[Findings, str, str]] = {
         findings(failed("supervised", "refused", EPERM)), "can't supervise", "docker run --security-opt seccomp=",
     ),
     "yama": (
-        findings(failed("supervised", "kernel.yama.ptrace_scope is 2, so it may not be traced", EPERM)),
-        "ptrace_scope is 2",
+        findings(failed("supervised", "it may not be traced", EPERM, features.LET_TRACE)),
+        "it may not be traced",
         "`sysctl -w kernel.yama.ptrace_scope=1`",
     ),
     "nested": (findings(failed("supervised", "it is under another", EBUSY)), "it is under another", "the outermost"),
@@ -145,6 +147,14 @@ def test_one_warning_for_each_thing_with_the_way_out(case: str) -> None:
     assert hint in way_out
     assert "\n" not in said + way_out
     assert not is_broken(found)
+
+
+@pytest.mark.parametrize(("scope", "hint"), [(1, ""), (2, features.LET_TRACE)])
+def test_yama_has_a_way_out_of_its_own(scope: int, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its setting and the errno that it gives, whatever the words for it are."""
+    monkeypatch.setattr(enter, "_ptrace_scope", lambda: scope)
+    refused = enter.SupervisionRefused("pidfd_getfd", EPERM)
+    assert features._failed("supervised", refused).hint == hint
 
 
 def test_without_a_port_that_is_all_there_is_to_say() -> None:

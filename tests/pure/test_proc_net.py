@@ -31,6 +31,21 @@ def line(local: str, remote: str, state: int, uid: int, inode: int, timer: int =
     return f"{text} 1 0000000000000000 100 0 0 10 0".ljust(149).encode() + b"\n"
 
 
+def row(
+    protocol: str,
+    address: str,
+    port: int,
+    there: str | None,
+    remote_port: int | None,
+    state: str,
+    uid: int | None,
+    inode: int,
+) -> Row:
+    return Row(
+        protocol, address, port, remote_address=there, remote_port=remote_port, state=state, uid=uid, inode=inode
+    )
+
+
 rows = st.tuples(
     st.sampled_from([V4, V6]), st.binary(min_size=16, max_size=16), ports, ports,
     st.sampled_from([*STATES, 13, 255]), numbers, numbers,
@@ -51,7 +66,7 @@ def test_what_the_kernel_writes_is_read(
         name = STATES.get(state, f"state {state}")
         here = socket.inet_ntop(family, local)
         uid_told = uid if inode or uid else None
-        expected.append(Row(protocol, here, port, there, remote_port or None, name, uid_told, inode))
+        expected.append(row(protocol, here, port, there, remote_port or None, name, uid_told, inode))
     assert list(proc_net.parse(text, protocol)) == expected
 
 
@@ -77,8 +92,8 @@ def test_lines_of_a_real_kernel() -> None:
         b" 4242: 00000000000000000000000001000000:14E9 00000000000000000000000000000000:0000 07 00000000:00000000 "
         b"00:00000000 00000000     0        0 87505576 2 0000000000000000 0\n"
     )
-    assert list(proc_net.parse(tcp, "tcp")) == [Row("tcp", "127.0.0.1", 8080, None, None, "LISTEN", 1000, 87505575)]
-    assert list(proc_net.parse(udp6, "udp")) == [Row("udp", "::1", 5353, None, None, "BOUND", 0, 87505576)]
+    assert list(proc_net.parse(tcp, "tcp")) == [row("tcp", "127.0.0.1", 8080, None, None, "LISTEN", 1000, 87505575)]
+    assert list(proc_net.parse(udp6, "udp")) == [row("udp", "::1", 5353, None, None, "BOUND", 0, 87505576)]
 
 
 def test_an_empty_table_has_no_rows() -> None:

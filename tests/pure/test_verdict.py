@@ -129,8 +129,8 @@ FIRST = "below net.ipv4.ip_unprivileged_port_start = 1024"
 )  # fmt: skip
 def test_the_verdict(occupants: list[Occupant], known: Circumstances, text: str) -> None:
     """In use, unused, or not to be bound; servers come before what is bound only, and that before connections."""
-    assert verdict(8080, "tcp", occupants, known) == f"8080/tcp {text}"
-    assert verdict(8080, "udp", occupants, known) == f"8080/udp {text}"
+    assert verdict(("tcp", 8080), occupants, known) == f"8080/tcp {text}"
+    assert verdict(("udp", 8080), occupants, known) == f"8080/udp {text}"
 
 
 SUDO = "only its user and root can see which process has it: `sudo anyport who 8080`"
@@ -138,7 +138,7 @@ KERNEL = "no process here has that socket: perhaps it is the kernel's own (NFS, 
 CONTAINER = "it takes CAP_SYS_PTRACE, and no policy against it, to see the process: ask outside of the container"
 REFUSED = "a bind of it is refused (EADDRINUSE)"
 LEFT_OVER = "a server with SO_REUSEADDR, as nearly all set it, can bind it all the same"
-NOT_EVEN = "even a server with SO_REUSEADDR can't bind it until then: what left it had not set that option"
+NOT_EVEN = "not even a server with SO_REUSEADDR can bind it before that ends: what left it had not set the option"
 NO_PROC = "/proc, which would show the process, is not mounted here, or is another pid namespace's"
 OWN = "the process does not let its user look into it; root sees it: `sudo anyport who 8080`"
 
@@ -186,7 +186,7 @@ OWN = "the process does not let its user look into it; root sees it: `sudo anypo
 )  # fmt: skip
 def test_notes_of_the_sockets(occupants: list[Occupant], known: Circumstances, expected: list[str]) -> None:
     """Who holds it for whom, and what can't be seen."""
-    assert notes(8080, "tcp", occupants, known) == expected
+    assert notes(("tcp", 8080), occupants, known) == expected
 
 
 RESERVED = "in net.ipv4.ip_local_reserved_ports: the kernel gives it to nobody by itself"
@@ -212,15 +212,15 @@ GIVEN = "given out by anyport 12 s ago; other callers get another one for 48 s m
 )
 def test_notes_of_the_number(port: int, known: Circumstances, of_tcp: list[str], of_udp: list[str]) -> None:
     """What the kernel, anyport itself and browsers have to do with it."""
-    assert notes(port, "tcp", [], known) == of_tcp
-    assert notes(port, "udp", [], known) == of_udp
+    assert notes(("tcp", port), [], known) == of_tcp
+    assert notes(("udp", port), [], known) == of_udp
 
 
 def test_a_port_in_use_is_taken_by_no_outgoing_connection() -> None:
     """So nothing is said of the ephemeral range; of a reserved one it still is, after what is said of the sockets."""
     known = Circumstances(settings=SETTINGS)
-    assert notes(40001, "tcp", [server(NODE, port=40001)], known) == []
-    assert notes(8080, "tcp", [server(HOLD)], known) == ["held by `anyport hold` (pid 50)", RESERVED]
+    assert notes(("tcp", 40001), [server(NODE, port=40001)], known) == []
+    assert notes(("tcp", 8080), [server(HOLD)], known) == ["held by `anyport hold` (pid 50)", RESERVED]
 
 
 @pytest.mark.parametrize(

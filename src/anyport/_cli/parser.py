@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> "NoReturn":
-        raise InvalidSelection(message, hint=_hint(message, self))
+        raise InvalidSelection(message, hint=_hint([], self))
 
     def read(self, args: "Sequence[str]") -> "tuple[Words, list[str]]":
         """The options, and the numbers among them."""
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
             return [*self._numbers(rest[:at]), *rest[at + 1 :]]
         unknown = [word for word in rest if word.startswith("-") and not word[1:2].isdigit()]
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            raise InvalidSelection(f"unrecognized arguments: {' '.join(unknown)}", hint=_hint(unknown, self))
         return list(rest)
 
 
@@ -56,10 +56,9 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=max(60, min(columns, 100)) - 2, max_help_position=22)
 
 
-def _hint(message: str, parser: Parser) -> str:
+def _hint(unknown: "Sequence[str]", parser: Parser) -> str:
     from difflib import get_close_matches
 
-    unknown = message.removeprefix("unrecognized arguments: ").split() if message.startswith("unrecognized") else []
     options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
     words = [word.partition("=")[0] for word in unknown if word.startswith("--")]
     for word in words:

@@ -22,18 +22,18 @@ _WIDE_RANGE = (30000, 65535)  # as wide as can be while the quiet range stays qu
 
 
 def is_broken(found: "Findings") -> bool:
-    """Whether `find` can't do its work here."""
+    """Tell whether `find` can't do its work here."""
     server = found.features.get("portserver")
     return _finds_none(found) or (server is not None and not server.works)
 
 
 def _finds_none(found: "Findings") -> bool:
-    """Whether it can't even without a portserver."""
+    """Tell whether `find` can't do its work even without a portserver."""
     return not found.features["find"].works
 
 
 def advice(found: "Findings") -> "list[Advice]":
-    """One for each thing that should be changed, the gravest first."""
+    """Give one piece of advice for each thing that should be changed, the gravest first."""
     return [
         *_on_find(found),
         *_on_portserver(found),
@@ -150,22 +150,21 @@ def _on_supervision(found: "Findings") -> "Iterator[Advice]":
     broken = features["supervised"]
     if broken.works or _finds_none(found):
         return
-    errno, way_out = broken.errno, broken.hint
-    if "ptrace_scope" in broken.why:
-        way_out = f"{_set('kernel.yama.ptrace_scope', '1')}, or run it as root"
-    elif errno == EBUSY:
-        way_out = "one `anyport run` for all: the outermost can have all the ports (`--as`)"
-    elif errno == EPERM and not features["pidfd_getfd"].works:
-        way_out = "in Docker `docker run --cap-add SYS_PTRACE ...`; elsewhere let the sandbox allow pidfd_getfd"
-    elif errno == EPERM:
-        way_out = (
-            "in Docker `docker run --security-opt seccomp=unconfined ...`; elsewhere let the sandbox allow seccomp"
-        )
-    elif errno in (ENOSYS, EINVAL):
-        way_out = "Linux 5.9 or newer, on x86-64 or aarch64"
     text = f"`anyport run` can't supervise programs: {broken.why}; so it shares the port, which others who set"
     text += " SO_REUSEADDR may take before the program listens"
-    yield text, way_out or "let the sandbox allow seccomp, pidfd_open, pidfd_getfd and process_vm_readv"
+    yield text, broken.hint or _way_to_supervision(broken.errno, can_take_sockets=bool(features["pidfd_getfd"].works))
+
+
+def _way_to_supervision(errno: int, *, can_take_sockets: bool) -> str:
+    if errno == EBUSY:
+        return "use one `anyport run` for everything: the outermost can hold all the ports (`--as`)"
+    if errno == EPERM and not can_take_sockets:
+        return "in Docker `docker run --cap-add SYS_PTRACE ...`; elsewhere let the sandbox allow pidfd_getfd"
+    if errno == EPERM:
+        return "in Docker `docker run --security-opt seccomp=unconfined ...`; elsewhere let the sandbox allow seccomp"
+    if errno in (ENOSYS, EINVAL):
+        return "Linux 5.9 or newer, on x86-64 or aarch64"
+    return "let the sandbox allow seccomp, pidfd_open, pidfd_getfd and process_vm_readv"
 
 
 def _on_ledger(found: "Findings") -> "Iterator[Advice]":

@@ -38,7 +38,7 @@ class Feature(NamedTuple):
 
 
 def features() -> "dict[str, Feature]":
-    """All of them by name; the portserver is one if the environment names it."""
+    """Try all features, and return them by name; the portserver is one if the environment names it."""
     found: dict[str, Feature] = {}
     for name, trial in _TRIALS.items():
         if name in _WITHOUT_PORT or found["find"].works:
@@ -51,7 +51,7 @@ def features() -> "dict[str, Feature]":
 
 
 def hand_overs(found: "dict[str, Feature]") -> "list[str]":
-    """How `run` can give a program its port here, the best way first."""
+    """Return the ways in which `run` can give a program its port here, the best first."""
     needed = {"supervised": "supervised", "shared": "hold tcp", "inherited": "find", "released": "find"}
     return [how for how, name in needed.items() if found[name].works]
 
@@ -69,18 +69,20 @@ def _failed(name: str, error: "OSError | AnyportError") -> Feature:
         errno = error.errno if isinstance(error, OSError) else 0
         return Feature(name, works=False, why=str(error), errno=errno or 0, hint=error.hint)
     if error.errno in (EMFILE, ENFILE):
-        return _failed(name, ResourceLimit.of(error, "this takes more descriptors than there are"))
+        return _failed(name, ResourceLimit.of(error, "this needs more descriptors than are left"))
     if not error.errno:
         return Feature(name, works=False, why=str(error))
-    why = enter.reason(error, "the program") if name in _TRAPS else f"{error.strerror} (errno {error.errno})"
-    return Feature(name, works=False, why=why, errno=error.errno)
+    if name not in _TRAPS:
+        return Feature(name, works=False, why=f"{error.strerror} (errno {error.errno})", errno=error.errno)
+    hint = LET_TRACE if enter.scope_that_forbids(error) else ""
+    return Feature(name, works=False, why=enter.reason(error, "the program"), errno=error.errno, hint=hint)
 
 
 def _find(*, udp: bool = False) -> "Answer":
-    """What `find` does, without a claim, and with the port held."""
+    """Do what `find` does, without a claim, and with the port held."""
 
     def ignore(_kind: str, _message: str, _hint: str) -> None:
-        """What is to be remarked is found out by `findings`."""
+        """Leave it to `findings` to say what is to be remarked."""
 
     return answer(Selection(udp=udp, keep=0), ignore, hold=True)
 
@@ -99,7 +101,7 @@ def _try_find() -> None:
 
 
 def _try_hold(*, udp: bool) -> None:
-    """A shut hold must keep out who sets SO_REUSEADDR, and an open one let him in."""
+    """Try whether a shut hold keeps out who sets SO_REUSEADDR, and an open one lets him in."""
     found = _find(udp=udp)
     visitor = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM if udp else _socket.SOCK_STREAM)
     try:
@@ -122,7 +124,7 @@ def _try_hold(*, udp: bool) -> None:
 
 
 def _try_reuseport() -> None:
-    """Several must be able to listen on one port; past a hold, for its number is at hand."""
+    """Try whether several can listen on one port; past a hold, for its number is at hand."""
     found = _find()
     socks = [_socket.socket(_socket.AF_INET, _socket.SOCK_STREAM) for _ in range(2)]
     try:
@@ -183,6 +185,7 @@ def _try_supervised() -> None:
 
 
 _WITHOUT_PORT = ("find", "ipv6", "processes", "pidfd_getfd", "seccomp")
+LET_TRACE = "`sysctl -w kernel.yama.ptrace_scope=1`, or run it as root"
 _TRAPS = ("pidfd_getfd", "seccomp", "supervised")
 _TRIALS: "dict[str, Callable[[], None]]" = {
     "find": _try_find,

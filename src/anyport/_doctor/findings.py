@@ -54,17 +54,17 @@ class Ports(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Of the ephemeral range."""
+        """Return the size of the ephemeral range."""
         return self.high - self.low + 1
 
     @property
     def given(self) -> "frozenset[int]":
-        """What the kernel gives of it: all but the reserved ports."""
+        """Return the ports that the kernel gives of the ephemeral range: all but the reserved ones."""
         return frozenset(range(self.low, self.high + 1)).difference(parse_ports(self.reserved) if self.reserved else ())
 
     @property
     def available(self) -> int:
-        """How many these are."""
+        """Return how many ports the kernel gives of the ephemeral range."""
         return len(self.given)
 
 
@@ -158,7 +158,7 @@ class Seen(NamedTuple):
 
 
 def seen() -> "list[Seen]":
-    """All sockets; OSError where they can't be seen."""
+    """Return all sockets; OSError where they can't be seen."""
     return [
         Seen(
             each.protocol, each.port, each.state, frozenset(process.name for process in each.processes), not each.inode

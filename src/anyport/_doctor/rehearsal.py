@@ -7,7 +7,7 @@ import _socket
 import os
 import signal
 
-from anyport._linux import pidfd, prctl, seccomp
+from anyport._linux import prctl, seccomp
 from anyport._supervise import enter
 from anyport._supervise.supervisor import Supervisor
 from anyport.errors import ResourceLimit
@@ -23,14 +23,14 @@ _UNTOLD = 255  # exit status of a child whose error has no number
 
 
 def take_descriptor() -> None:
-    """To take a child's descriptor, as the supervisor takes the program's sockets."""
+    """Take a child's descriptor, as the supervisor takes the program's sockets."""
     ours, theirs = enter.link()
     pid = _fork()
     if not pid:
         ours.close()
         _end_after(lambda: theirs.recv(1))  # nothing comes: it waits until we are done
     try:
-        os.close(pidfd.copy(pid, theirs.fileno()))
+        enter.take_descriptor(pid, theirs.fileno())
     finally:
         ours.close()
         theirs.close()
@@ -38,7 +38,7 @@ def take_descriptor() -> None:
 
 
 def install_filter() -> None:
-    """To install a filter with a listener, which the child that does it keeps until it ends."""
+    """Have a child install a filter with a listener, which it keeps until it ends."""
 
     def install() -> None:
         prctl.set_no_new_privs()
@@ -53,7 +53,7 @@ def install_filter() -> None:
 
 
 def supervise(port: int, held: "Sequence[_socket.socket]") -> None:
-    """All of it: a child without SO_REUSEADDR binds and listens on this port, whose hold stays shut."""
+    """Supervise a child, which binds this port without SO_REUSEADDR and listens, while its hold stays shut."""
     ours, theirs = enter.link()
     refused: list[OSError] = []
     try:
@@ -77,22 +77,24 @@ def supervise(port: int, held: "Sequence[_socket.socket]") -> None:
 
 
 def _answer_all(listener: int, port: int, held: "Sequence[_socket.socket]") -> str:
-    """Answer all that the child asks; why that can't be done, or an empty text."""
-    said: list[str] = []
+    """Answer all that the child asks; return why that can't be done, or an empty text."""
+
+    def ignore(_kind: str, _message: str, _hint: str) -> None:
+        """Leave it to the caller to say why."""
+
     try:
-        Supervisor(listener, {("tcp", port): held}, {}, lambda _, text, __: said.append(text)).serve_all()
+        supervisor = Supervisor(listener, {("tcp", port): held}, {}, ignore)
+        supervisor.serve_all()
     finally:
         os.close(listener)
-    if not said:
-        return ""
-    return said[0].partition(": ")[2].partition(";")[0]  # of what it says then, why the process can't be supervised
+    return supervisor.why_lost
 
 
-def _error_of(status: int, what: str) -> OSError:
-    """The error that ended a child."""
+def _error_of(status: int, call: str) -> OSError:
+    """Return the error that ended a child, which came from this call."""
     if status < 0:  # some sandboxes kill who tries
         return OSError(f"a child that tried it was killed by signal {-status}")
-    return OSError(f"{what} failed") if status == _UNTOLD else OSError(status, f"{what}: {os.strerror(status)}")
+    return OSError(f"{call} failed") if status == _UNTOLD else enter.SupervisionRefused(call, status)
 
 
 def _fork() -> int:
@@ -113,7 +115,7 @@ def _be_supervised(end: "_socket.socket", port: int) -> None:
 
 
 def _end_after(work: "Callable[[], object]") -> "NoReturn":
-    """In a child: do this and end, with the errno as status; killed if it takes too long."""
+    """Do this, in a child, and end with the errno as status; be killed if it takes too long."""
     status = _UNTOLD
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -24,11 +24,11 @@ def remark(choice: "Choice", tell: "Tell") -> None:
     gave = f"gave {some(list(choice.chosen))}"
     for reason, ports in _passed_over(choice).items():
         are = "is" if len(ports) == 1 else "are"
-        tell("note", f"{some(ports)} {are} {reason}; {gave}", _who_says(ports[0], reason))
+        tell("note", f"{some(ports)} {are} {reason}; {gave}", _who_says(choice, ports[0]))
     if not choice.chosen.keys() & set(choice.selection.preferred):
         for label, own in choice.moved.items():
             reason = _why_moved(choice, own)
-            tell("note", f"{own}, the number of {_named(choice, label)}, is {reason}; {gave}", _who_says(own, reason))
+            tell("note", f"{own}, the number of {_named(choice, label)}, is {reason}; {gave}", _who_says(choice, own))
     _remark_on_age(choice, tell)
     _remark_on_range(choice, tell)
 
@@ -64,8 +64,9 @@ def _why_moved(choice: "Choice", port: int) -> str:
     return _reason(choice, port) if port in choice.refused else "claimed by another caller"
 
 
-def _who_says(port: int, reason: str) -> str:
-    return f"`anyport who {port}` says by whom" if reason == "in use" else ""
+def _who_says(choice: "Choice", port: int) -> str:
+    is_in_use = port in choice.refused and choice.refused[port][1] == EADDRINUSE and port not in choice.chosen
+    return f"`anyport who {port}` says by whom" if is_in_use else ""
 
 
 def _remark_on_age(choice: "Choice", tell: "Tell") -> None:

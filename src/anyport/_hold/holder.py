@@ -5,12 +5,11 @@ that `$(anyport hold)` does not wait for it.  /proc calls it by COMM; that is ho
 """
 
 import os
-import select
 import time
 
 from anyport import _background
 from anyport._hold.door import open_door
-from anyport._linux import signal
+from anyport._linux import pidfd, signal
 from anyport._linux.proc import comm, socket_inodes, socket_owners
 from anyport._who.table import sockets as sockets_on
 from anyport.errors import AnyportError, ResourceLimit
@@ -18,11 +17,10 @@ from anyport.errors import AnyportError, ResourceLimit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
 COMM = "anyport-hold"  # at most 15 bytes (proc_pid_comm(5))
-_LONGEST_POLL = 3600.0  # seconds; poll takes at most 24 days at a time
 _PATIENCE = 5.0  # seconds that a released holder may take to end
 
 
@@ -72,7 +70,7 @@ def _hold(
         os.close(to_parent)
         if os.read(from_parent, 1):
             os.close(from_parent)
-            _wait(ends, until)
+            pidfd.wait(ends, None if until is None else until - time.monotonic())
     finally:
         os._exit(0)
 
@@ -84,16 +82,6 @@ def _take_name() -> None:
         return
     os.write(fd, COMM.encode())
     os.close(fd)
-
-
-def _wait(ends: "Iterable[int]", until: "float | None") -> None:
-    poll = select.poll()
-    for fd in ends:
-        poll.register(fd, select.POLLIN)
-    while True:
-        left = _LONGEST_POLL if until is None else until - time.monotonic()
-        if left <= 0 or poll.poll(min(left, _LONGEST_POLL) * 1000):
-            return
 
 
 def release(port: int) -> "list[int]":
@@ -109,14 +97,14 @@ def release(port: int) -> "list[int]":
 
 
 def _end(pid: int, what: str) -> None:
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    fd = pidfd.open_process(pid)
+    if fd is None:
         return
     try:
         if comm(pid) == COMM:  # else it ended, and the number is another process's by now
             signal.pidfd_send_signal(fd, signal.SIGTERM)
-            _wait_for_end(fd, what)
+            if not pidfd.wait((fd,), _PATIENCE):
+                raise _still_there(what)
     except ProcessLookupError:
         return
     except PermissionError as error:
@@ -125,11 +113,8 @@ def _end(pid: int, what: str) -> None:
         os.close(fd)
 
 
-def _wait_for_end(fd: int, what: str) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    if not poll.poll(_PATIENCE * 1000):
-        raise AnyportError(f"{what}, has not ended within {_PATIENCE:g} s", hint="it may be stopped: kill -CONT, -KILL")
+def _still_there(what: str) -> AnyportError:
+    return AnyportError(f"{what}, has not ended within {_PATIENCE:g} s", hint="it may be stopped: kill -CONT, -KILL")
 
 
 def _holders_of(port: int) -> "list[int]":

@@ -26,7 +26,7 @@ def lives(owner: int) -> bool:
     pid, started, _ = unpack_process(owner)
     found = proc.stat(pid)
     if found is None:
-        return not _is_gone(pid)
+        return proc.is_there(pid)
     return found.started & 0xFFFFFFFF == started and not found.has_ended
 
 
@@ -39,16 +39,6 @@ def is_seen_here(owner: int) -> bool:
 def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
     """Whether the record is a claim at `now` whose owner lives, and not one by this name (0: nobody's)."""
     return record.is_claimed(data, now, name) and (data[0] != PROCESS or lives(process_of(data)))
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # another user's, and /proc is mounted with hidepid
-        return False
-    return False
 
 
 def _namespace() -> int:

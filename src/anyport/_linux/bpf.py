@@ -27,7 +27,7 @@ class Code:
 
 
 def all_zero(offsets: "Sequence[int]") -> "list[Instruction]":
-    """A program that keeps what has 0 in the two bytes at each of these offsets."""
+    """Return a program that keeps what has 0 in the two bytes at each of these offsets."""
     program: list[Instruction] = []
     for left, offset in enumerate(reversed(offsets)):
         program[:0] = [(BPF_LD_H_ABS, 0, 0, offset), (BPF_JEQ_K, 0, 2 * left + 1, 0)]

@@ -44,7 +44,7 @@ class Closings:
             raise
 
     def read(self) -> "list[Row]":
-        """What was closed since the last call; of a flood only a part."""
+        """Return what was closed since the last call; of a flood only a part."""
         rows: list[Row] = []
         while True:
             try:
@@ -58,7 +58,7 @@ class Closings:
             rows += [sock_diag.parse(answer, self._protocol) for answer in netlink.rows(datagram)]
 
     def read_all(self, seconds: float) -> "list[Row]":
-        """What was closed since the last call of either, and before this one.
+        """Return what was closed since the last call of this or of `read`, and before this one.
 
         The kernel tells it from a queue for each processor, which takes a while on a busy machine.  So we close a
         socket ourselves on each, and wait until that is told, at most so many seconds; and if there was nothing else, a
@@ -83,7 +83,7 @@ class Closings:
 
 
 def _close_one_everywhere(protocol: str) -> "set[bytes]":
-    """Close a socket of our own on each processor that we may use; their cookies."""
+    """Close a socket of our own on each processor that we may use; return their cookies."""
     processors = os.sched_getaffinity(0)
     cookies: set[bytes] = set()
     try:

@@ -12,7 +12,7 @@ _LONGEST_ADDRESS = 128  # struct sockaddr_storage
 
 
 def prepare(name: str, *args: "int | bytes | None") -> "Callable[[], int]":
-    """A call of a function that returns -1 and sets errno when it fails, with all ready for when it is to be made."""
+    """Make ready a call of a function that returns -1 and sets errno when it fails; return what makes it."""
     function = getattr(_libc, name)
     ready = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
 
@@ -27,7 +27,7 @@ def prepare(name: str, *args: "int | bytes | None") -> "Callable[[], int]":
 
 
 def call(name: str, *args: "int | bytes | None") -> int:
-    """Call such a function."""
+    """Call a function of the C library that returns -1 and sets errno when it fails."""
     return prepare(name, *args)()
 
 
@@ -40,7 +40,7 @@ def syscall(name: str, number: int, *args: "int | bytes | None") -> int:
 
 
 def getsockname(fd: int) -> bytes:
-    """A socket's own address as the kernel writes it."""
+    """Return a socket's own address as the kernel writes it."""
     address, length = ctypes.create_string_buffer(_LONGEST_ADDRESS), ctypes.c_uint(_LONGEST_ADDRESS)
     call("getsockname", fd, ctypes.addressof(address), ctypes.addressof(length))
     return address.raw[: length.value]

@@ -66,7 +66,7 @@ def _refusal(payload: bytes) -> NetlinkError:
 
 
 def uniform(datagram: bytes) -> int:
-    """The length of each message if all have the same length, type and flags; else 0.
+    """Return the length of each message if all have the same length, type and flags; else 0.
 
     Rows of one kind are so, as a rule.  Then whole columns can be cut out, which is ten times as fast as message by
     message.
@@ -79,12 +79,12 @@ def uniform(datagram: bytes) -> int:
 
 
 def rows(datagram: bytes, _length: int = 0) -> "list[bytes]":
-    """The payload of each message, but that of the last one of a dump, which says that it is done."""
+    """Return the payload of each message, but that of the last one of a dump, which says that it is done."""
     return [payload for kind, payload in messages(datagram) if kind != NLMSG_DONE]
 
 
 def ask(protocol: int, kind: int, payload: bytes) -> bytes:
-    """The answer to a request that has one; OSError when the kernel refuses."""
+    """Make a request that has one answer, and return that; OSError when the kernel refuses."""
     sock = _socket.socket(AF_NETLINK, _socket.SOCK_RAW, protocol)
     try:
         sock.settimeout(_PATIENCE)
@@ -95,7 +95,7 @@ def ask(protocol: int, kind: int, payload: bytes) -> bytes:
 
 
 def dump(protocol: int, kind: int, payload: bytes, read: "Read[T]") -> "list[T]":
-    """What `read` finds in the datagrams (it gets each, and what `uniform` says of it) that answer a dump request.
+    """Ask for a dump; return what `read` finds in each datagram (it is told what `uniform` says of it).
 
     Asked again when the table changed meanwhile; OSError when the kernel refuses.
     """

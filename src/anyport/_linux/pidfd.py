@@ -1,29 +1,60 @@
-"""pidfd_open(2) and pidfd_getfd(2): another process's descriptor as one of our own."""
+"""pidfd_open(2): a process as a descriptor, which becomes readable when the process has ended.
+
+Its number may be another process's afterwards, the descriptor never is.
+"""
 
 import os
-from errno import EINVAL
+import select
+import time
+from errno import EINVAL, ENOENT, ESRCH
 
 from anyport._linux import proc
-from anyport._linux.libc import syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PIDFD_THREAD = os.O_EXCL  # Linux 6.9+
-_SYS_pidfd_getfd = 438  # on every architecture
+_LONGEST_POLL = 3600.0  # seconds; poll takes at most 24 days at a time
 
 
-def copy(tid: int, fd: int) -> int:
-    """A copy of a thread's descriptor, close-on-exec; EPERM for a process that we may not trace."""
-    thread = _open(tid)
+def open_process(pid: int) -> "int | None":
+    """Return a descriptor of this process; None if there is none, for the number of a thread, too."""
     try:
-        return syscall("pidfd_getfd", _SYS_pidfd_getfd, thread, fd, 0)
-    finally:
-        os.close(thread)
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno not in (ESRCH, EINVAL, ENOENT):  # EINVAL, in newer kernels ENOENT: the number of a thread
+            raise
+        return None
 
 
-def _open(tid: int) -> int:
-    """A pidfd of the thread; before Linux 6.9 of its process, which has the same descriptors nearly always."""
+def open_thread(tid: int) -> int:
+    """Return a descriptor of a thread; before Linux 6.9 of its process, which has the same files open nearly always."""
     try:
         return os.pidfd_open(tid, PIDFD_THREAD)
     except OSError as error:
         if error.errno != EINVAL:
             raise
     return os.pidfd_open(int(proc.status(tid, "Tgid")))
+
+
+def wait(fds: "Iterable[int]", seconds: "float | None" = None) -> bool:
+    """Wait until one of these processes has ended, at most so many seconds; return whether one has."""
+    end = float("inf") if seconds is None else time.monotonic() + seconds
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    while True:
+        left = min(max(0.0, end - time.monotonic()), _LONGEST_POLL)
+        if poll.poll(left * 1000):
+            return True
+        if time.monotonic() >= end:
+            return False
+
+
+def has_ended(fd: int) -> bool:
+    """Tell whether the process of this descriptor has ended.
+
+    One whose first thread has ended is called a zombie by /proc, and lives on in its other threads.
+    """
+    return wait((fd,), 0)

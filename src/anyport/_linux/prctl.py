@@ -14,7 +14,7 @@ def set_pdeathsig(number: int) -> None:
 
 
 def set_dumpable(value: bool) -> None:  # noqa: FBT001 - prctl's own argument
-    """Whether a signal may leave a core dump (and same-user processes may look inside)."""
+    """Say whether a signal may leave a core dump of us (and same-user processes may look inside)."""
     call("prctl", PR_SET_DUMPABLE, int(value), 0, 0, 0)
 
 

@@ -16,7 +16,7 @@ _ENDED = ("Z", "X", "x")  # states of a process whose end nobody has taken note 
 class Stat:
     """What proc_pid_stat(5) says of a process: state (a letter), parent, session, whether it has called exec itself.
 
-    And when it started, in clock ticks since the machine booted, and how many threads it has.
+    It also says when the process started, in clock ticks since the machine booted, and how many threads it has.
     """
 
     __slots__ = ("has_execed", "parent", "session", "started", "state", "threads")
@@ -33,12 +33,12 @@ class Stat:
 
     @property
     def has_ended(self) -> bool:
-        """Not while it has other threads: when only the first has ended, its state is Z, too (pthread_exit(3))."""
+        """Tell whether it has ended; not while it has other threads, for its state is Z then, too (pthread_exit(3))."""
         return self.state in _ENDED and self.threads <= 1
 
 
 def stat(pid: int) -> "Stat | None":
-    """None if the process is gone, or /proc does not show it."""
+    """Return what /proc says of a process; None if it is gone, or /proc does not show it."""
     try:
         text = read_whole(f"/proc/{pid}/stat")
     except OSError:
@@ -47,7 +47,7 @@ def stat(pid: int) -> "Stat | None":
 
 
 def parse_stat(text: bytes) -> "Stat | None":
-    """The name, in the second field, may hold spaces and parentheses; None for what is no such line."""
+    """Read a line of proc_pid_stat(5), whose name may hold spaces and parentheses; None for what is no such line."""
     words = text[text.rfind(b")") + 1 :].split()
     try:
         parent, session, flags, threads, started = (int(words[at]) for at in (1, 3, 6, 17, 19))
@@ -57,7 +57,7 @@ def parse_stat(text: bytes) -> "Stat | None":
 
 
 def descendants(pid: int) -> "list[int]":
-    """The living descendants of a process, the nearest first; those it lost to another parent are not among them."""
+    """Return the living descendants of a process, the nearest first, without those it lost to another parent."""
     children = _children if os.path.exists("/proc/thread-self/children") else _children_by_stat()
     found: list[int] = []
     todo = [pid]
@@ -83,7 +83,7 @@ def _children(pid: int) -> "Iterator[int]":
 
 
 def _children_by_stat() -> "Callable[[int], list[int]]":
-    """The same on a kernel without CONFIG_PROC_CHILDREN: every process says who its parent is."""
+    """Return what tells the children of a process without CONFIG_PROC_CHILDREN: all processes name their parents."""
     by_parent: dict[int, list[int]] = {}
     for pid in _pids():
         if found := stat(pid):
@@ -92,28 +92,28 @@ def _children_by_stat() -> "Callable[[int], list[int]]":
 
 
 def in_sessions(leaders: "set[int]") -> "set[int]":
-    """The processes of the sessions that these made, whether they still live or not."""
+    """Return the processes of the sessions that these made, whether they still live or not."""
     return {pid for pid in _pids() if (found := stat(pid)) and found.session in leaders}
 
 
 def socket_inodes(pid: int) -> "set[int]":
-    """The sockets that a process has open; none if it is gone, or may not be looked at."""
+    """Return the sockets that a process has open; none if it is gone, or may not be looked at."""
     links = (link for link in _descriptors(pid) if link.startswith("socket:["))
     return {int(link[8:-1]) for link in links}
 
 
 def tree_inodes(pid: int) -> "set[int]":
-    """The sockets of a process and all its descendants, as far as they may be seen."""
+    """Return the sockets of a process and all its descendants, as far as they may be seen."""
     return {inode for each in (pid, *descendants(pid)) for inode in socket_inodes(each)}
 
 
 def inodes_of_tree() -> "set[int]":
-    """The sockets of all descendants of this process, as far as they may be seen."""
+    """Return the sockets of all descendants of this process, as far as they may be seen."""
     return {inode for pid in descendants(os.getpid()) for inode in socket_inodes(pid)}
 
 
 def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "dict[int, list[tuple[int, str]]]":
-    """The (pid, name) of each process (or of these) that has one of these sockets, by inode; others' stay unseen.
+    """Return (pid, name) of each process (or of these) that has one of these sockets, by inode; others' stay unseen.
 
     Without CAP_SYS_PTRACE a process sees the descriptors of its own user's processes only.
     """
@@ -129,7 +129,7 @@ def socket_owners(inodes: "set[int]", pids: "Iterable[int] | None" = None) -> "d
 
 
 def is_ours() -> bool:
-    """Whether /proc is mounted, and is that of our pid namespace: then its numbers are those that we know."""
+    """Tell whether /proc is mounted, and that of our pid namespace: then its numbers are those that we know."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())
     except OSError:
@@ -137,10 +137,10 @@ def is_ours() -> bool:
 
 
 def unseen() -> str:
-    """Why /proc does not show whose sockets all are, which takes CAP_SYS_PTRACE; an empty text if it does."""
+    """Say why /proc does not show whose sockets all are, which takes CAP_SYS_PTRACE; nothing if it does."""
     if not is_ours():
         return "none, or under other numbers: /proc is not mounted here, or is another pid namespace's"
-    if not os.path.exists("/proc/1") and _is_there(1):
+    if not os.path.exists("/proc/1") and is_there(1):
         return "only those of this user: /proc is mounted with hidepid"
     if all(map(may_look_into, _pids())):
         return ""
@@ -150,7 +150,7 @@ def unseen() -> str:
 
 
 def may_look_into(pid: int) -> bool:
-    """Whether /proc shows the descriptors of a process; True, too, if it has none or has ended."""
+    """Tell whether /proc shows the descriptors of a process; True, too, if it has none or has ended."""
     try:
         for path in _descriptor_paths(pid)[:1]:
             os.readlink(path)  # a sandbox may allow the list, and not this
@@ -161,18 +161,19 @@ def may_look_into(pid: int) -> bool:
     return True
 
 
-def _is_there(pid: int) -> bool:
+def is_there(pid: int) -> bool:
+    """Tell whether there is such a process, which /proc does not show if it is mounted with hidepid (kill(2))."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # another user's
         return True
     return True
 
 
 def status(tid: int, name: str) -> str:
-    """A field of proc_pid_status(5), of a process or a thread; OSError if it is gone."""
+    """Return a field of proc_pid_status(5), of a process or a thread; OSError if it is gone."""
     for line in read_whole(f"/proc/{tid}/status").decode("utf-8", "replace").splitlines():
         found, _, value = line.partition(":")
         if found == name:
@@ -181,7 +182,7 @@ def status(tid: int, name: str) -> str:
 
 
 def comm(pid: int) -> str:
-    """The name of a process, at most 15 bytes, or an empty text if it is gone."""
+    """Return the name of a process, at most 15 bytes, or an empty text if it is gone."""
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
             return file.read().strip()
@@ -190,7 +191,7 @@ def comm(pid: int) -> str:
 
 
 def cmdline(pid: int) -> "tuple[str, ...]":
-    """What a process was started with, unless it wrote something else there (proc_pid_cmdline(5)).
+    """Return what a process was started with, unless it wrote something else there (proc_pid_cmdline(5)).
 
     Empty if it is gone, or has nothing to be seen.
     """
@@ -222,7 +223,7 @@ def _descriptors(pid: int) -> "Iterator[str]":
 
 
 def _descriptor_paths(pid: int) -> "list[str]":
-    """What /proc/PID/fd has; OSError if the process is gone, or may not be looked into.
+    """Return what /proc/PID/fd has; OSError if the process is gone, or may not be looked into.
 
     A process whose first thread has ended shows nothing there, and not even that to its user, but in its other threads.
     """
@@ -235,7 +236,7 @@ def _descriptor_paths(pid: int) -> "list[str]":
 
 
 def _of_thread(pid: int) -> "list[str]":
-    """The same of a thread that is not its first."""
+    """Return what /proc shows of the descriptors of a thread that is not the first of its process."""
     for thread in os.listdir(f"/proc/{pid}/task"):
         if paths := _listed(f"/proc/{pid}/task/{thread}/fd") if int(thread) != pid else []:
             return paths

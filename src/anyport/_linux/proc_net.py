@@ -20,7 +20,7 @@ _TIMEWAIT_TIMER = "03"
 
 
 def sockets(protocol: str) -> "list[Row]":
-    """The sockets of this network namespace but bound-only TCP ones; OSError if /proc does not show them.
+    """Return the sockets of this network namespace but bound-only TCP ones; OSError if /proc does not show them.
 
     A missing table for IPv6 is a kernel without it.
     """
@@ -34,7 +34,7 @@ def sockets(protocol: str) -> "list[Row]":
 
 
 def parse(text: bytes, protocol: str) -> "Iterator[Row]":
-    """The rows of one file; OSError for a line that is none."""
+    """Read the rows of one file; OSError for a line that is none."""
     for line in text.decode("ascii", "replace").splitlines()[1:]:
         words = line.split()
         try:
@@ -50,14 +50,15 @@ def _row(protocol: str, words: "list[str]") -> Row:
     state, uid, inode = int(words[3], 16), int(words[7]), int(words[9])
     timer, _, when = words[5].partition(":")
     return Row(
-        protocol, address, port, remote_address if remote_port else None, remote_port or None,
-        STATES.get(state) or f"state {state}", uid if inode or uid else None, inode,
-        int(when, 16) / _TICKS if timer == _TIMEWAIT_TIMER else None,
+        protocol, address, port,
+        remote_address=remote_address if remote_port else None, remote_port=remote_port or None,
+        state=STATES.get(state) or f"state {state}", uid=uid if inode or uid else None, inode=inode,
+        seconds_left=int(when, 16) / _TICKS if timer == _TIMEWAIT_TIMER else None,
     )  # fmt: skip
 
 
 def _endpoint(word: str) -> "tuple[str, int]":
-    """`0100007F:1F90` is 127.0.0.1 and 8080: words of 32 bits in the machine's own order, then the port."""
+    """Read `0100007F:1F90` as 127.0.0.1 and 8080: words of 32 bits in the machine's own order, then the port."""
     data, port = map(bytes.fromhex, word.split(":"))
     if sys.byteorder == "little":
         data = b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))

@@ -10,14 +10,14 @@ _iovec = struct.Struct("@PN")
 
 
 def read(tid: int, address: int, length: int) -> bytes:
-    """So many bytes; EFAULT if one of them can't be read, as a system call would find."""
+    """Return so many bytes of a process's memory; EFAULT if one can't be read, as a system call would find."""
     buffer = ctypes.create_string_buffer(length)
     _move("process_vm_readv", tid, buffer, address, length)
     return buffer.raw
 
 
 def write(tid: int, address: int, data: bytes) -> None:
-    """Put these bytes there, all or EFAULT."""
+    """Put these bytes into a process's memory, all or EFAULT."""
     _move("process_vm_writev", tid, ctypes.create_string_buffer(data, len(data)), address, len(data))
 
 

@@ -15,7 +15,7 @@ _rtattr = struct.Struct("=HH")
 
 
 def is_local(address: bytes) -> bool:
-    """Whether this address (4 bytes for IPv4, 16 for IPv6) is one of this machine's own; OSError if it has no route."""
+    """Tell whether this address (4 bytes for IPv4, 16 for IPv6) is this machine's own; OSError if it has no route."""
     family = _socket.AF_INET if len(address) == 4 else _socket.AF_INET6
     question = _rtmsg.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
     question += _rtattr.pack(_rtattr.size + len(address), RTA_DST) + address
@@ -23,7 +23,7 @@ def is_local(address: bytes) -> bool:
 
 
 def route_type(answer: bytes) -> int:
-    """The type of the route in a struct rtmsg."""
+    """Return the type of the route in a struct rtmsg."""
     if len(answer) < _rtmsg.size:
         raise netlink.NetlinkError(f"rtnetlink message of {len(answer)} bytes: {_rtmsg.size} are needed")
     kind: int = _rtmsg.unpack_from(answer)[7]

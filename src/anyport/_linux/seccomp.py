@@ -50,12 +50,12 @@ _MACHINES = {
 
 
 def machine() -> "Machine | None":
-    """The one this is; None for another."""
+    """Return the numbers of this machine; None for one whose numbers are not known."""
     return _MACHINES.get(os.uname().machine)
 
 
 def trap(arch: int, numbers: "Iterable[int]") -> "list[bpf.Instruction]":
-    """A filter for which these calls of this architecture wait, and no others; the architecture is looked at first."""
+    """Return a filter for which these calls of this architecture wait, and no others; it looks at that first."""
     numbers = list(numbers)
     program: list[bpf.Instruction] = [
         (bpf.BPF_LD_W_ABS, 0, 0, _ARCH_AT),
@@ -69,7 +69,7 @@ def trap(arch: int, numbers: "Iterable[int]") -> "list[bpf.Instruction]":
 
 
 def listen_to(names: "Iterable[str]") -> int:
-    """Put ourselves under a filter that traps these calls; the listener, which must get to whoever answers.
+    """Put ourselves under a filter that traps these calls; return the listener, for whoever is to answer.
 
     OSError: EACCES without CAP_SYS_ADMIN and no_new_privs, EBUSY under another listener, ENOSYS and EPERM where seccomp
     is missing or forbidden, EINVAL on an old kernel.
@@ -107,7 +107,7 @@ class Notification:
 
 
 def receive(listener: int) -> "Notification | None":
-    """The next one, which must be there; None if its process was killed meanwhile."""
+    """Return the next call, which must be there; None if its process was killed meanwhile."""
     data = bytearray(_NOTHING)
     try:
         ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, data)
@@ -119,7 +119,7 @@ def receive(listener: int) -> "Notification | None":
 
 
 def is_waiting(listener: int, number: int) -> bool:
-    """Whether the call with this id still waits: then its thread lives, and what was opened by its number is its."""
+    """Tell whether the call with this id still waits: then its thread lives, and what its number opened is its."""
     try:
         ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, number.to_bytes(8, "little"))
     except OSError as error:

@@ -28,7 +28,7 @@ valid_signals = _signal.valid_signals
 
 
 def be_usual() -> None:
-    """From here on end by signals like any other process, whatever was ignored, caught or blocked before."""
+    """End by signals from here on like any other process, whatever was ignored, caught or blocked before."""
     for number in (SIGINT, SIGPIPE, SIGHUP, SIGTERM):
         signal(number, SIG_DFL)
     pthread_sigmask(SIG_SETMASK, ())

@@ -31,17 +31,17 @@ class Siginfo:
 
 
 def signalfd(numbers: "Iterable[int]") -> int:
-    """A descriptor that is readable when one of these signals, which must be blocked, is pending."""
+    """Return a descriptor that is readable when one of these signals, which must be blocked, is pending."""
     return call("signalfd", -1, sigset(numbers), SFD_CLOEXEC | SFD_NONBLOCK)
 
 
 def sigset(numbers: "Iterable[int]") -> bytes:
-    """The bytes of a sigset_t."""
+    """Return the bytes of a sigset_t."""
     return sum(1 << number - 1 for number in numbers).to_bytes(_NSIG // 8, "little")
 
 
 def read(fd: int) -> "list[Siginfo]":
-    """The signals that are pending; each number at most once, but for real-time ones."""
+    """Return the signals that are pending; each number at most once, but for real-time ones."""
     try:
         data = os.read(fd, 64 * _signalfd_siginfo.size)
     except BlockingIOError:

@@ -11,7 +11,7 @@ LOOPBACK = 1  # the index of lo in every network namespace
 
 
 def netns_cookie(sock: "_socket.socket") -> int:
-    """The number of the socket's network namespace, never used twice while the machine runs.
+    """Return the number of the socket's network namespace, never used twice while the machine runs.
 
     Before Linux 5.14 it is the inode of /proc/self/ns/net, which the kernel uses again as soon as a namespace is gone;
     0 where there is neither.
@@ -26,7 +26,7 @@ def netns_cookie(sock: "_socket.socket") -> int:
 
 
 def own_netns_cookie() -> int:
-    """The same of the network namespace that the caller is in; 0 where no socket can be had to ask."""
+    """Return the number of the network namespace that the caller is in; 0 where no socket can be had to ask."""
     try:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)  # allowed where AF_INET is not
     except OSError:
@@ -38,7 +38,7 @@ def own_netns_cookie() -> int:
 
 
 def peer_of(sock: "_socket.socket") -> "tuple[int, int]":
-    """The pid and uid at the other end of a Unix socket (SO_PEERCRED, unix(7)).
+    """Return the pid and uid at the other end of a Unix socket (SO_PEERCRED, unix(7)).
 
     For whoever connected they are those of the process that called listen.
     """

@@ -1,6 +1,6 @@
 """proc_sys_net(5) and Documentation/networking/ip-sysctl.rst: which ports the kernel itself gives away or keeps.
 
-And random(4): which boot this is.
+It also has random(4): which boot this is.
 """
 
 import os
@@ -14,12 +14,12 @@ _DEFAULT_UNPRIVILEGED_START = 1024
 
 
 def read(name: str, root: str = "/proc/sys") -> str:
-    """The text of one setting; OSError where /proc does not show it."""
+    """Read the text of one setting; OSError where /proc does not show it."""
     return read_whole(f"{root}/{name}").decode("ascii", "replace").strip()
 
 
 def read_whole(path: str) -> bytes:
-    """A file of /proc, whose size is told by nothing but its end."""
+    """Read a file of /proc, whose size is told by nothing but its end."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts: list[bytes] = []
@@ -53,7 +53,7 @@ def ip_unprivileged_port_start() -> int:
 
 
 def ip_local_reserved_ports() -> "frozenset[int]":
-    """The ports that neither bind(0) nor connect() pick; a list such as `8080,9000-9010`."""
+    """Return the ports that neither bind(0) nor connect() pick; they are set as a list such as `8080,9000-9010`."""
     ports: set[int] = set()
     for part in _read_or("net/ipv4/ip_local_reserved_ports", "").split(","):
         if part.strip():
@@ -63,7 +63,7 @@ def ip_local_reserved_ports() -> "frozenset[int]":
 
 
 def ip_local_port_range() -> "tuple[int, int]":
-    """The ephemeral range, both ends included."""
+    """Return the ephemeral range, both ends included."""
     words = _read_or("net/ipv4/ip_local_port_range", "").split()
     return (int(words[0]), int(words[1])) if len(words) == 2 else _DEFAULT_RANGE
 
@@ -77,7 +77,7 @@ def _read_or(name: str, default: str) -> str:
 
 
 def boot_word() -> int:
-    """32 bits that differ from boot to boot; 0 where /proc does not show them, which matches any."""
+    """Return 32 bits that differ from boot to boot; 0 where /proc does not show them, which matches any."""
     try:
         return int(read("kernel/random/boot_id")[:8], 16)
     except (FileNotFoundError, NotADirectoryError, PermissionError, ValueError):
@@ -88,7 +88,7 @@ _seen: "dict[int, PortSettings]" = {}
 
 
 def port_settings(namespace: int) -> PortSettings:
-    """The settings of the network namespace with this cookie, which must be the caller's; read again after a minute."""
+    """Return the settings of the network namespace with this cookie, the caller's; they are read again each minute."""
     settings = _seen.get(namespace)
     if settings is None or time.monotonic() - settings.read_at > _REREAD:
         settings = PortSettings(*ip_local_port_range(), ip_local_reserved_ports())

@@ -5,11 +5,10 @@ worker.
 """
 
 import os
-import select
 import time
 
 from anyport import _background
-from anyport._linux import proc, signal
+from anyport._linux import pidfd, proc, signal
 from anyport._who.table import servers
 
 TYPE_CHECKING = False
@@ -91,16 +90,14 @@ def _is_alive(pid: int) -> bool:
 
 def _wait_for_an_end(pids: "Iterable[int]") -> None:
     """Until one of them ends; at once if one has."""
-    poll = select.poll()
     opened: list[int] = []
     try:
         for pid in pids:
-            try:
-                opened.append(os.pidfd_open(pid))
-            except ProcessLookupError:
+            fd = pidfd.open_process(pid)
+            if fd is None:
                 return
-            poll.register(opened[-1], select.POLLIN)
-        poll.poll()
+            opened.append(fd)
+        pidfd.wait(opened)
     finally:
         for fd in opened:
             os.close(fd)

@@ -1,5 +1,6 @@
 """serve: give ports to other processes.
 
 `owners` are the processes, `pool` has the numbers, `listener` is the socket that is listened on, `connection` what
-one client says and is told, `log` what the server says of itself, `server` the loop.
+each client says and is told, `log` what the server says of itself; `lending` gives numbers to processes and takes them
+back, and `server` is the loop.
 """

@@ -1,9 +1,15 @@
-"""One client of a portserver: what it has sent, and what it was told."""
+"""The clients of a portserver: what each has sent, and what it was told; and who is waited for how long."""
 
+import select
 import socket
+import time
 
 from anyport._linux.socket import peer_of
 from anyport._portserver import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _AT_ONCE = 65536  # bytes; a client that sends more than its line is read and not listened to
 
@@ -27,7 +33,7 @@ class Connection:
         self._data = b""
 
     def hear(self) -> "int | None":
-        """The pid, or None while the line is not whole.
+        """Return the pid, or None while the line is not whole.
 
         Raises Garbage for what is no request; EOFError when the client has closed, or half its line is all there will
         be; ConnectionResetError when it has closed without reading its answer.
@@ -45,7 +51,7 @@ class Connection:
 
     @property
     def is_half_heard(self) -> bool:
-        """Whether its line has begun and not ended."""
+        """Tell whether its line has begun and not ended."""
         return bool(self._data)
 
     def answer(self, port: int, owner: int = 0) -> None:
@@ -56,3 +62,47 @@ class Connection:
 
     def close(self) -> None:
         self.sock.close()
+
+
+class Clients:
+    """The clients of a server from accept to close; the one whose patience (in seconds) ends first comes first."""
+
+    def __init__(self, epoll: "select.epoll", patience: float) -> None:
+        self._epoll = epoll
+        self._patience = patience
+        self._by_fd: dict[int, Connection] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_fd)
+
+    def __iter__(self) -> "Iterator[Connection]":
+        return iter(list(self._by_fd.values()))
+
+    def get(self, fd: int) -> "Connection | None":
+        """Return the client with this descriptor, if there is one."""
+        return self._by_fd.get(fd)
+
+    def add(self, sock: socket.socket) -> None:
+        """Take in a client that was accepted, and listen to it."""
+        self._by_fd[sock.fileno()] = Connection(sock, time.monotonic() + self._patience)
+        self._epoll.register(sock, select.EPOLLIN)
+
+    def have_patience(self, client: Connection) -> None:
+        """Wait for this client once more, longer than for all others."""
+        client.until = time.monotonic() + self._patience
+        self._by_fd[client.sock.fileno()] = self._by_fd.pop(client.sock.fileno())
+
+    def drop(self, client: Connection) -> None:
+        """Close a client, and forget it."""
+        del self._by_fd[client.sock.fileno()]
+        self._epoll.unregister(client.sock)
+        client.close()
+
+    @property
+    def until(self) -> float:
+        """Return when the first patience ends."""
+        return next((each.until for each in self._by_fd.values()), float("inf"))
+
+    def oldest(self, uid: int) -> "Connection | None":
+        """Return the one that has waited longest, of others than this user first; None if there is no client."""
+        return next((each for each in self if each.peer[1] != uid), next(iter(self), None))

@@ -21,7 +21,7 @@ _OWNER_ONLY = 0o177  # a umask
 
 
 def inherited() -> "list[socket.socket]":
-    """The sockets that systemd, or whoever else started us, listens on for us (sd_listen_fds(3)); none without any.
+    """Return the sockets on which systemd, or whoever else started us, listens for us (sd_listen_fds(3)).
 
     The variables are removed, so that nobody we start believes that they are meant for him.
     """
@@ -49,7 +49,7 @@ _UNIT = "the unit wants ListenStream= with a path or @name, and Accept=no"
 
 
 def listen(address: str) -> socket.socket:
-    """A socket that listens at this address, with a path for this user only; PortServerError if that can't be had."""
+    """Return a socket that listens here, with a path for this user only; PortServerError if that can't be had."""
     path = wire.sun_path(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -91,7 +91,7 @@ def _listen_at_path(sock: socket.socket, path: bytes) -> None:
 
 @contextmanager
 def _folder_locked(path: bytes) -> "Generator[None]":
-    """Nobody else replaces or removes a leftover, or has bound and does not listen yet, which looks like one."""
+    """Keep others from replacing or removing a leftover, or binding without listening yet, which looks like one."""
     folder = os.open(os.path.dirname(path) or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if not flock(folder, _PATIENCE):
@@ -117,7 +117,7 @@ def _is_socket(path: bytes) -> bool:
 
 
 def _is_left_over(path: bytes) -> bool:
-    """Whether this is a socket on which nobody listens."""
+    """Tell whether this is a socket on which nobody listens."""
     if not _is_socket(path):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -140,7 +140,7 @@ def close(sock: socket.socket, *, remove: bool) -> None:
 
 
 def check_alone(sockets: "list[socket.socket]", address: "str | None") -> None:
-    """InvalidSelection if an address is named, and sockets were handed over, too."""
+    """Raise InvalidSelection if an address is named, and sockets were handed over, too."""
     if sockets and address is not None:
         raise InvalidSelection(
             f"--socket {address} does not go with sockets from systemd (LISTEN_FDS)", hint="leave one of them out"

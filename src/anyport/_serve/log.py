@@ -34,7 +34,7 @@ class Log:
             self._tell("", f"{port} is free again: process {pid} has ended", "")
 
     def refused(self, why: str) -> None:
-        """A client got no port: some of them a second, and how many more there were."""
+        """Tell that a client got no port: some of them a second, and how many more there were."""
         self._refused += 1
         if int(time.monotonic()) != self._second:
             if self._untold:
@@ -47,11 +47,11 @@ class Log:
             self._untold += 1
 
     def recalled(self, count: int) -> None:
-        """Ports that processes have from an earlier server."""
+        """Tell how many ports processes have from an earlier server."""
         if count:
-            self._tell("note", f"processes that live have {count} of the ports from an earlier server", "")
+            self._tell("note", f"living processes have {count} of the ports from an earlier server", "")
 
     def counts(self, owners: int, given: int, free: int) -> None:
-        """On demand: since the start, and now."""
+        """Tell what was given since the start, and what is given now."""
         total = f"ports given: {self._gave}, free again: {self._took_back}, requests refused: {self._refused}"
         self._tell("note", f"{total}; now given: {given}, to so many processes: {owners}, free: {free}", "")

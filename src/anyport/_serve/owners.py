@@ -2,12 +2,11 @@
 
 import os
 import select
-from errno import EINVAL, ENOENT, ESRCH
 
 from anyport._ledger.owner import lives, owner_of
 from anyport._ledger.record import unpack_process
-from anyport._linux import proc
-from anyport._processes import INIT, has_ended, is_of_inits_session
+from anyport._linux import pidfd, proc
+from anyport._processes import INIT, is_of_inits_session
 
 
 class Refused(Exception):
@@ -34,7 +33,7 @@ class Owners:
         return owner in self._fds
 
     def check_in(self, pid: int, peer: "tuple[int, int]") -> int:
-        """The owner field of a process that the peer (pid, uid) wants a port for; from now on its end is watched."""
+        """Return the owner field of a process that the peer (pid, uid) wants a port for; from now on it is watched."""
         peer_pid, peer_uid = peer
         if peer_uid != self.uid:
             raise Refused(f"process {peer_pid} is uid {peer_uid}'s, and this server is for uid {self.uid}")
@@ -56,7 +55,7 @@ class Owners:
         return owner
 
     def _as_we_count(self, pid: int, peer_pid: int) -> int:
-        """The pid of a process that a client in another pid namespace (a container) knows by another number.
+        """Return the pid of a process that a client in another pid namespace (a container) knows by another number.
 
         Of those only the client itself can be told, by the kernel; proc_pid_status(5) says what it calls itself.
         """
@@ -68,7 +67,9 @@ class Owners:
             return pid
         if numbers and int(numbers[-1]) == pid:
             return peer_pid
-        raise Refused(f"a client in another pid namespace asked for a process that it calls {pid}, which is not itself")
+        raise Refused(
+            f"a client in another pid namespace asked for process {pid} of that namespace, and can only ask for itself"
+        )
 
     def _check(self, pid: int, uid: int, fd: int) -> None:
         try:
@@ -79,7 +80,7 @@ class Owners:
             raise Refused(f"process {pid} is uid {owned_by}'s, and uid {uid} asked for it")
         if self._netns and _network_namespace(pid) not in (0, self._netns):
             raise Refused(f"process {pid} is in another network namespace, where these ports mean nothing")
-        if has_ended(fd):
+        if pidfd.has_ended(fd):
             raise Refused(f"process {pid} has ended")
 
     def adopt(self, owner: int) -> bool:
@@ -103,7 +104,7 @@ class Owners:
         self.by_fd[fd] = owner
 
     def forget(self, owner: int) -> None:
-        """It has ended, or has no port any more."""
+        """Watch a process no longer, which has ended, or has no port any more."""
         fd = self._fds.pop(owner)
         del self.by_fd[fd]
         self._epoll.unregister(fd)
@@ -116,17 +117,16 @@ class Owners:
 
 def _open(pid: int) -> int:
     try:
-        return os.pidfd_open(pid)
+        fd = pidfd.open_process(pid)
     except OverflowError:
         raise Refused(f"{pid} is no pid") from None
-    except OSError as error:
-        if error.errno not in (ESRCH, EINVAL, ENOENT):  # EINVAL, in newer kernels ENOENT: the number of a thread
-            raise
-        raise Refused(f"there is no process {pid}") from None
+    if fd is None:
+        raise Refused(f"there is no process {pid}")
+    return fd
 
 
 def _network_namespace(pid: int) -> int:
-    """What the network namespace of a process is known by while it is there; 0 where that can't be seen."""
+    """Return what a process's network namespace is known by while it is there; 0 where that can't be seen."""
     try:
         return os.stat(f"/proc/{pid}/ns/net").st_ino
     except OSError:

@@ -3,6 +3,9 @@
 A number is given when it is unclaimed in the ledger, and unused for TCP and UDP on every local address when probed.  It
 is claimed for its process then, so other callers of anyport keep away from it, and a server that is started again knows
 whose it is.  The one that was given back longest ago is given next.
+
+Rules for whoever edits it: the ledger is read and written under its lock, and nothing else is done there; a number is
+in `_free` or in `owned`, never in both; and only a claim that is the process's own is renewed or forgotten.
 """
 
 import time
@@ -55,21 +58,21 @@ class Pool:
 
     @property
     def free(self) -> int:
-        """How many are given to nobody."""
+        """Return how many ports are given to nobody."""
         return len(self._free)
 
     @property
     def given(self) -> int:
-        """How many processes have."""
+        """Return how many ports processes have."""
         return sum(map(len, self.owned.values()))
 
     @property
     def descriptors(self) -> int:
-        """How many it has open."""
+        """Return how many descriptors it has open."""
         return len(self._probe.held)
 
     def give(self, owner: int) -> int:
-        """A port, from now on that process's; 0 if there is none."""
+        """Return a port, from now on that process's; 0 if there is none."""
         if time.monotonic() < self._used_up_until:
             return 0
         port = self._under_lock(lambda book: self._choose(book, owner))
@@ -90,7 +93,7 @@ class Pool:
         return 0
 
     def _candidates(self, book: "Book | None") -> "Iterator[tuple[int, bytes]]":
-        """What is not claimed; then, as they are all that is left, ports that callers of anyport were given lately."""
+        """Yield what is not claimed; then, if nothing else is left, ports that callers of anyport were given lately."""
         for _ in range(min(_AT_HAND, len(self._free))):
             port = self._free[0]
             record = book.record(port) if book else NOTHING
@@ -106,13 +109,13 @@ class Pool:
                 yield port, record
 
     def take_back(self, owners: "Iterable[int]") -> "list[tuple[int, int]]":
-        """The (owner, port) of all that these processes had, which are free now."""
+        """Free all that these processes had; return (owner, port) of each."""
         freed = [(owner, port) for owner in owners for port in self.owned.pop(owner, ())]
         self._free_all(freed)
         return freed
 
     def take_one_back(self, owner: int, port: int) -> None:
-        """One port that the process never heard of."""
+        """Free one port that the process never heard of."""
         ports = self.owned.get(owner, [])
         if port in ports:
             ports.remove(port)
@@ -134,7 +137,7 @@ class Pool:
                 book.forget(port)
 
     def recall(self, adopt: "Callable[[int], bool | None]") -> int:
-        """Take over what living processes have of these numbers from an earlier server; how many.
+        """Take over what living processes have of these numbers from an earlier server; return how many.
 
         `adopt` watches a process by its field, and says whether it lives, or None if it can't be watched; nor can one
         of another pid namespace.  What such a one has stays claimed, and is neither given nor taken back.
@@ -203,7 +206,7 @@ ADDRESS = "@unittest-portserver"  # where portpicker's own server is by default
 
 
 def raise_limit() -> int:
-    """Allow ourselves as many descriptors as we may have (RLIMIT_NOFILE, getrlimit(2)); how many."""
+    """Allow ourselves as many descriptors as we may have (RLIMIT_NOFILE, getrlimit(2)); return how many."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -212,7 +215,7 @@ def raise_limit() -> int:
 
 
 def pool_of(ports: "PortSet | None", tell: "Tell", *, holding: bool) -> Pool:
-    """These numbers, or the quiet range, in random order: two servers should not give the same ones first."""
+    """Make a pool of these numbers, or of the quiet range, in random order: two servers should begin differently."""
     probe = Probe(endpoints((), (TCP, UDP)), holding=holding)
     settings = port_settings(probe.namespace())
     offer = offer_of(settings)

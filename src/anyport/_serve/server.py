@@ -10,19 +10,20 @@ import time
 from errno import EMFILE, ENFILE
 
 from anyport._clock import boot_seconds
-from anyport._ledger.record import unpack_process
 from anyport._linux import signal, signalfd
 from anyport._portserver.wire import Garbage
-from anyport._serve.connection import Connection
+from anyport._serve.connection import Clients
+from anyport._serve.lending import Lending
 from anyport._serve.log import Log
-from anyport._serve.owners import Owners, Refused
+from anyport._serve.owners import Refused
 from anyport._serve.pool import RENEW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
+    from anyport._serve.connection import Connection
     from anyport._serve.pool import Pool
 
 PATIENCE = 10.0  # seconds for a client to send its line, and for one that was answered to close
@@ -45,13 +46,12 @@ class Server:
         self._pool = pool
         self._log = log
         self._most_clients = max(1, min((limit - _SPARE) // 4, _CLIENTS))
-        self._most_given = limit - _SPARE - self._most_clients
         self._listeners = {sock.fileno(): sock for sock in listeners}
-        self._connections: dict[int, Connection] = {}  # whose patience ends first comes first
         self._renew_at = boot_seconds() + RENEW  # the clock of the claims, which a sleeping machine does not stop
         self._stop_at = float("inf")
         self._epoll = select.epoll()
-        self._owners = Owners(self._epoll)
+        self._clients = Clients(self._epoll, PATIENCE)
+        self._lending = Lending(pool, log, self._epoll, limit - _SPARE - self._most_clients)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._signals = signalfd.signalfd(_SIGNALS)
         for fd in (*self._listeners, self._signals):
@@ -60,43 +60,37 @@ class Server:
     def run(self, when_ready: "Callable[[], None]") -> None:
         """Serve; `when_ready` is called once whoever asks gets an answer."""
         try:
-            self._log.recalled(self._pool.recall(self._adopt))
+            self._lending.recall()
             when_ready()
             while self._goes_on():
                 self._serve(self._epoll.poll(self._pause()))
         finally:
             self._close()
 
-    def _adopt(self, owner: int) -> "bool | None":
-        """Watch a process from an earlier server; False if it has ended, None if there is no descriptor for it."""
-        return self._owners.adopt(owner) if len(self._owners) < self._most_given else None
-
     def _goes_on(self) -> bool:
-        """When it is told to stop, those that have said what they want still get it."""
+        """Tell whether to go on; when it is told to stop, those that have said what they want still get it."""
         now = time.monotonic()
-        return now < self._stop_at and (self._stop_at == float("inf") or any(self._unanswered()))
-
-    def _unanswered(self) -> "Iterable[Connection]":
-        return (each for each in self._connections.values() if not each.is_answered)
+        return now < self._stop_at and (
+            self._stop_at == float("inf") or not all(each.is_answered for each in self._clients)
+        )
 
     def _pause(self) -> float:
-        oldest = next(iter(self._connections.values()), None)
-        until = min(self._stop_at, oldest.until if oldest else self._stop_at)
+        until = min(self._stop_at, self._clients.until)
         return max(0.0, min(until - time.monotonic(), self._renew_at - boot_seconds()))
 
     def _serve(self, events: "Sequence[tuple[int, int]]") -> None:
         # First: what is done for a client closes descriptors and opens others with the same numbers, and the end of one
         # process must not be taken for another's.
-        self._take_back([self._owners.by_fd[fd] for fd, _ in events if fd in self._owners.by_fd])
+        self._lending.take_back(fd for fd, _ in events)
         for fd, _ in events:
-            if fd in self._connections:
-                self._hear(self._connections[fd])
+            if client := self._clients.get(fd):
+                self._hear(client)
             elif fd in self._listeners:
                 self._accept(self._listeners[fd])
             elif fd == self._signals:
                 self._obey()
         now = time.monotonic()
-        for late in [each for each in self._connections.values() if each.until <= now]:
+        for late in (each for each in self._clients if each.until <= now):
             self._drop(late, "" if late.is_answered else f"no request within {PATIENCE:g} s")
         if boot_seconds() >= self._renew_at:
             self._pool.renew()
@@ -111,7 +105,7 @@ class Server:
                     self._epoll.unregister(sock)
                 self._listeners.clear()
             else:
-                self._log.counts(len(self._owners), self._pool.given, self._pool.free)
+                self._log.counts(len(self._lending.owners), self._pool.given, self._pool.free)
 
     def _accept(self, listener: "socket.socket") -> None:
         for _ in range(_AT_ONCE):
@@ -123,20 +117,18 @@ class Server:
                 if error.errno in (EMFILE, ENFILE) and not self._drop_oldest():
                     time.sleep(0.01)  # the system as a whole is out of them, and none of those is ours
                 return
-            if len(self._connections) >= self._most_clients:
+            if len(self._clients) >= self._most_clients:
                 self._drop_oldest()
-            self._connections[sock.fileno()] = Connection(sock, time.monotonic() + PATIENCE)
-            self._epoll.register(sock, select.EPOLLIN)
+            self._clients.add(sock)
 
     def _drop_oldest(self) -> bool:
-        """Of other users first: they get no port anyway, and shall not be in the way of those who do."""
-        all_of_them = self._connections.values()
-        oldest = next((each for each in all_of_them if each.peer[1] != self._owners.uid), next(iter(all_of_them), None))
+        """Drop the oldest client, another user's first: they get no port anyway, and shall be in nobody's way."""
+        oldest = self._clients.oldest(self._lending.owners.uid)
         if oldest:
             self._drop(oldest, "too many clients at once" if not oldest.is_answered else "")
         return bool(oldest)
 
-    def _hear(self, client: Connection) -> None:
+    def _hear(self, client: "Connection") -> None:
         try:
             pid = client.hear()
         except EOFError:
@@ -149,9 +141,9 @@ class Server:
             if pid is not None:
                 self._give(client, pid)
 
-    def _give(self, client: Connection, pid: int) -> None:
+    def _give(self, client: "Connection", pid: int) -> None:
         try:
-            owner, port = self._port_for(pid, client.peer)
+            owner, port = self._lending.lend(pid, client.peer)
         except Refused as refused:
             self._answer(client, 0, str(refused))
         except OSError as error:
@@ -160,57 +152,31 @@ class Server:
             self._log.gave(port, pid)
             self._answer(client, port, owner=owner)
 
-    def _port_for(self, pid: int, peer: "tuple[int, int]") -> "tuple[int, int]":
-        if len(self._owners) + self._pool.descriptors >= self._most_given:
-            raise Refused("no descriptor is left to watch its end: the limit is RLIMIT_NOFILE (`ulimit -n`)")
-        owner = self._owners.check_in(pid, peer)
-        port = self._pool.give(owner)
-        if not port:
-            self._forget_if_idle(owner)
-            raise Refused(f"no number of the pool is unused, for process {pid}")
-        return owner, port
-
-    def _answer(self, client: Connection, port: int, why: str = "", owner: int = 0) -> None:
+    def _answer(self, client: "Connection", port: int, why: str = "", owner: int = 0) -> None:
         if why:
             self._log.refused(why)
         try:
             client.answer(port, owner)
         except OSError:
             self._give_up(client)
-        else:  # now it is the one that will be waited for longest
-            client.until = time.monotonic() + PATIENCE
-            self._connections[client.sock.fileno()] = self._connections.pop(client.sock.fileno())
+        else:
+            self._clients.have_patience(client)
 
-    def _give_up(self, client: Connection) -> None:
-        """It is gone without having read what it was told."""
-        self._pool.take_one_back(client.owner, client.port)
-        self._forget_if_idle(client.owner)
+    def _give_up(self, client: "Connection") -> None:
+        """Take back the port of a client that is gone without having read what it was told."""
+        self._lending.undo(client.owner, client.port)
         self._drop(client)
 
-    def _forget_if_idle(self, owner: int) -> None:
-        """Watch the process no longer if it has no port."""
-        if owner not in self._pool.owned and owner in self._owners:
-            self._owners.forget(owner)
-
-    def _drop(self, client: Connection, why: str = "") -> None:
+    def _drop(self, client: "Connection", why: str = "") -> None:
         if why:
             self._log.refused(why)
-        del self._connections[client.sock.fileno()]
-        self._epoll.unregister(client.sock)
-        client.close()
-
-    def _take_back(self, ended: "Sequence[int]") -> None:
-        """What these processes had, all in one stroke."""
-        for owner, port in self._pool.take_back(ended):
-            self._log.took_back(port, unpack_process(owner)[0])
-        for owner in ended:
-            self._owners.forget(owner)
+        self._clients.drop(client)
 
     def _close(self) -> None:
-        """What was given stays claimed in the ledger as long as its process lives."""
-        for client in list(self._connections.values()):
+        """Close everything; what was given stays claimed in the ledger as long as its process lives."""
+        for client in self._clients:
             self._drop(client)
-        self._owners.close()
+        self._lending.owners.close()
         self._epoll.close()
         os.close(self._signals)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)

@@ -9,6 +9,7 @@ import stat
 from errno import EACCES, EBUSY, EINVAL, ENOEXEC, ENOSYS, EPERM
 
 from anyport._linux import pidfd, prctl, seccomp, sysctl
+from anyport._linux.pidfd_getfd import pidfd_getfd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +23,21 @@ CALLS = ("bind", "listen")
 CALLS_TO_RENAME = ("connect", "getsockname")
 
 
+class SupervisionRefused(OSError):
+    """A program can't be supervised, for this system call (`call`) failed with `errno`."""
+
+    def __init__(self, call: str, errno: int) -> None:
+        super().__init__(errno, f"{call}: {os.strerror(errno)}")
+        self.call = call
+
+
 def link() -> "tuple[socket, socket]":
-    """Our end and the child's."""
+    """Return two ends of a link, ours and the child's."""
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
 
 
 def enter(end: "socket", names: "Sequence[str]", file: str) -> None:
-    """In the child: do what the parent says, and come back when the program may be started; else never."""
+    """Do, in the child, what the parent says; come back when the program may be started, else never."""
     told = end.recv(1)
     if told == _SUPERVISED:
         try:
@@ -57,7 +66,7 @@ def _install(names: "Sequence[str]", file: str) -> int:
 
 
 def is_of_32_bits(file: str) -> bool:
-    """Whether it is a program whose system calls have other numbers, which are not trapped (elf(5))."""
+    """Tell whether it is a program whose system calls have other numbers, which are not trapped (elf(5))."""
     try:
         with open(file, "rb") as program:
             head = program.read(_EI_CLASS + 1)
@@ -67,7 +76,7 @@ def is_of_32_bits(file: str) -> bool:
 
 
 def gains_privileges(file: str) -> bool:
-    """Whether this file is set-uid or set-gid, or has capabilities, that whoever starts it does not have."""
+    """Tell whether this file is set-uid or set-gid, or has capabilities, that whoever starts it does not have."""
     found = os.stat(file)
     if found.st_mode & stat.S_ISUID and found.st_uid != os.geteuid():
         return True
@@ -80,18 +89,18 @@ def gains_privileges(file: str) -> bool:
 
 
 def begin_plain(end: "socket") -> None:
-    """In the parent: the child is to become the program as it is; nothing if it was killed meanwhile."""
+    """Have the child become the program as it is; do nothing if it was killed meanwhile."""
     _tell(end, _PLAIN)
 
 
 def begin_supervised(end: "socket", pid: int, refused: "Callable[[OSError], None]") -> "int | None":
-    """In the parent: the child is to become the program under supervision; the listener, or None.
+    """Have the child become the program under supervision; return the listener, or None.
 
     If that can't be, `refused` is called before the program is started, and may raise an error to prevent that.
     """
     listener: int | None = None
     try:
-        os.close(pidfd.copy(pid, 0))  # the supervisor would have the same error whenever it takes a socket
+        take_descriptor(pid, 0)
         _tell(end, _SUPERVISED)
         listener = _received(end)
     except ProcessLookupError:  # it was killed meanwhile, which whoever waits for its end will see
@@ -102,6 +111,25 @@ def begin_supervised(end: "socket", pid: int, refused: "Callable[[OSError], None
     return listener
 
 
+def take_descriptor(pid: int, fd: int) -> None:
+    """Take a copy of a process's descriptor, and close it: the supervisor would have the same error with each socket.
+
+    Raises SupervisionRefused if that can't be, ProcessLookupError if the process is gone.
+    """
+    call = "pidfd_open"
+    try:
+        thread = pidfd.open_thread(pid)
+        try:
+            call = "pidfd_getfd"
+            os.close(pidfd_getfd(thread, fd))
+        finally:
+            os.close(thread)
+    except ProcessLookupError:
+        raise
+    except OSError as error:
+        raise SupervisionRefused(call, error.errno or 0) from None
+
+
 def _tell(end: "socket", what: bytes) -> None:
     try:
         end.send(what)
@@ -110,19 +138,17 @@ def _tell(end: "socket", what: bytes) -> None:
 
 
 def _received(end: "socket") -> "int | None":
-    """None if the child was killed meanwhile."""
+    """Return the listener that the child sent, or None if it was killed meanwhile."""
     data, ancillary, _, _ = end.recvmsg(16, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
     if ancillary:
         return int.from_bytes(ancillary[0][2], "little")
     if data:
-        raise OSError(int(data), f"seccomp: {os.strerror(int(data))}")
+        raise SupervisionRefused("seccomp", int(data))
     return None
 
 
 def reason(error: OSError, file: str) -> str:
-    """Why a program can't be supervised, for people."""
-    said = error.strerror or str(error)
-    call = said.partition(":")[0]
+    """Say why a program can't be supervised."""
     known = {
         ("seccomp", EBUSY): "it is under another supervisor already (seccomp), such as that of another `anyport run`",
         ("seccomp", EACCES): f"{file} has privileges of its own (set-uid, file capabilities), which it would lose",
@@ -131,11 +157,18 @@ def reason(error: OSError, file: str) -> str:
         ("seccomp", EINVAL): "this kernel has no seccomp user notification with a listener (Linux 5.9+)",
         ("pidfd_getfd", ENOSYS): "this kernel has no pidfd_getfd (Linux 5.6+)",
     }
+    call = error.call if isinstance(error, SupervisionRefused) else ""
     if text := known.get((call, error.errno or 0)):
         return text
-    if error.errno == EPERM and _ptrace_scope() >= _ADMIN_ONLY:
-        return f"kernel.yama.ptrace_scope is {_ptrace_scope()}, so it may not be traced"
-    return f"{said} (errno {error.errno}): a container or sandbox seems to forbid it"
+    if scope := scope_that_forbids(error):
+        return f"kernel.yama.ptrace_scope is {scope}, so it may not be traced"
+    return f"{error.strerror or error} (errno {error.errno}): a container or sandbox seems to forbid it"
+
+
+def scope_that_forbids(error: OSError) -> int:
+    """Return the kernel.yama.ptrace_scope that this error comes from; 0 if it comes from elsewhere."""
+    scope = _ptrace_scope() if error.errno == EPERM else 0
+    return scope if scope >= _ADMIN_ONLY else 0
 
 
 def _ptrace_scope() -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_here(address: bytes) -> bool:
-    """Whether a connect to this address stays on this machine."""
+    """Tell whether a connect to this address stays on this machine."""
     host = host_of(address)
     if host is None or is_here_anyway(host):
         return host is not None
@@ -33,7 +33,7 @@ class Connections:
         self.waiting: dict[int, tuple[int, bytes]] = {}  # by call: descriptor and address
 
     def make(self, fd: int, address: bytes, call: int, later: int) -> int:
-        """Connect this socket: the errno, or `later` if it may block; then the call is answered when that is done."""
+        """Connect this socket; return the errno, or `later` if it may block: the call is answered when that is done."""
         if fcntl(fd, F_GETFL) & os.O_NONBLOCK:
             return errno_of(libc.prepare("connect", fd, address, len(address)))
         self.waiting[call] = os.dup(fd), address
@@ -50,7 +50,7 @@ class Connections:
             seccomp.answer(self._listener, call, EINTR)
 
     def resume(self) -> None:
-        """In a fork, which has none of the threads: wait for the same again; a second connect joins the first."""
+        """Wait again, in a fork, which has no threads, for the same calls; a second connect joins the first."""
         for call in list(self.waiting):
             _thread.start_new_thread(self._make, (call,))
 

@@ -8,6 +8,9 @@ no interface, and meet the hold as before; only one that is bound to an interfac
 The second is the hold's door.  For the microseconds that it is open, whoever sets SO_REUSEADDR could come in.
 
 Either way the call is made again, for a while, when one who came in was in its way: most are gone in a moment.
+
+Rules for whoever edits it: what is opened is shut again in a `finally`, whatever the call did; the socket's options are
+as before when its program sees it again; and nothing is waited for while a door is open, or a hold is elsewhere.
 """
 
 import _socket
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from anyport._linux.row import Row
-    from anyport._supervise.policy import Number
+    from anyport._ports import Number
 
 _NOWHERE = 0x7FFFFFFF  # the index of an interface that there never is: they are counted from 1
 _TRIES = 50  # about half a millisecond, in which nearly all who came in by chance are gone again
@@ -47,7 +50,7 @@ class Passage:
         self._next_look = 0.0
 
     def let_in(self, sock: "socket", number: "Number", call: "Callable[[], object]", *, has_scope: bool = False) -> int:
-        """Make this call of a socket that is to pass the hold; its errno.  The socket's options are as before then.
+        """Make this call of a socket that is to pass the hold; return its errno.  Its options are then as before.
 
         `has_scope` says that the call itself binds it to an interface: a bind to a link-local address (ipv6(7)).
         """
@@ -63,10 +66,10 @@ class Passage:
             os.sched_yield()
 
     def _try(self, sock: "socket", number: "Number", call: "Callable[[], object]", *, has_scope: bool) -> int:
-        """Once.  A socket with SO_REUSEPORT may be one of several on one address, among which the kernel shares out.
+        """Try once; a socket with SO_REUSEPORT may be one of several on one address, among which the kernel shares.
 
-        It takes them for a group only if they have the same interface and the option when they come in.  For TCP it
-        also remembers the option, and lets others of the user in past the hold (_door.forget_reuseport).  So there the
+        The kernel takes them for a group only if they have the same interface and the option when they come in.  For
+        TCP it also remembers the option, and lets others of the user in past the hold (forget_reuseport).  So there the
         first one comes in without it, and only those after it with it.
         """
         shared = sock.getsockopt(SOL_SOCKET, SO_REUSEPORT)
@@ -93,7 +96,7 @@ class Passage:
 
     @property
     def rest(self) -> "float | None":
-        """Seconds after which `tidy` is due; None if there is nothing to be tidied."""
+        """Return the seconds after which `tidy` is due; None if there is nothing to be tidied."""
         return max(0.0, self._next_look - time.monotonic()) if self._marked else None
 
     def tidy(self) -> None:
@@ -130,7 +133,7 @@ class Passage:
                 each.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, 0)
 
     def _beside(self, number: "Number", call: "Callable[[], object]") -> int:
-        """By SO_REUSEPORT on both, which lets in those who set it and are of our user."""
+        """Let it in by SO_REUSEPORT on both, which lets in those who set it and are of our user."""
         hold = self._held[number]
         try:
             for each in hold:
@@ -141,7 +144,7 @@ class Passage:
                 each.setsockopt(SOL_SOCKET, SO_REUSEPORT, 0)
 
     def _through(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
-        """By the door, which takes SO_REUSEADDR on both."""
+        """Let it in by the door, which takes SO_REUSEADDR on both."""
         reuse = sock.getsockopt(SOL_SOCKET, SO_REUSEADDR)
         sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         try:
@@ -157,7 +160,7 @@ class Passage:
 
 
 def errno_of(call: "Callable[[], object]") -> int:
-    """Make a call; 0, or why it failed."""
+    """Make a call; return 0, or why it failed."""
     try:
         call()
     except OSError as error:
@@ -166,7 +169,7 @@ def errno_of(call: "Callable[[], object]") -> int:
 
 
 def _may_change_interface() -> bool:
-    """Whether we may bind a socket to another interface than before, or to none again."""
+    """Tell whether we may bind a socket to another interface than before, or to none again."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     try:
         for interface in (_NOWHERE, 0):
@@ -180,7 +183,7 @@ def _may_change_interface() -> bool:
 
 
 def _is_strangers(number: "Number") -> bool:
-    """Whether a process that is none of the program's has it."""
+    """Tell whether a process that is none of the program's has it."""
     inodes = {row.inode for row in _rows(number)}
     return bool(inodes) and not inodes <= inodes_of_tree()
 

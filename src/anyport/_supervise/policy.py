@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    Number = tuple[str, int]  # protocol and port
+    from anyport._ports import Number
 
 GO_ON, AS_IT_IS, LET_IN, CONNECT, NAME = "go on", "as it is", "let in", "connect", "name"
 _FAMILIES = (_socket.AF_INET, _socket.AF_INET6)
@@ -51,7 +51,7 @@ class Step:
 
 
 class Policy:
-    """For these held numbers; `own` are the ports that stand for a held TCP port, and which one.
+    """Decides for these held numbers; `own` are the ports that stand for a held TCP port, and which one.
 
     Below `unprivileged` only those may bind who have CAP_NET_BIND_SERVICE.
     """
@@ -63,7 +63,7 @@ class Policy:
         self._unprivileged = unprivileged
 
     def bind(self, protocol: str, address: bytes) -> Step:
-        """Of a socket of this protocol ("" for one that is none of our business)."""
+        """Decide about a bind of a socket of this protocol ("" for one that is none of our business)."""
         if not protocol:
             return Step(GO_ON)
         port = self._held(protocol, port_of(address))
@@ -74,13 +74,13 @@ class Policy:
         return Step(AS_IT_IS, address, needs_privilege=needs_privilege)
 
     def listen(self, protocol: str, port: int, *, is_listening: bool) -> Step:
-        """Of a socket that is bound to this port (0: to none)."""
+        """Decide about a listen of a socket that is bound to this port (0: to none)."""
         if protocol == "tcp" and (protocol, port) in self._numbers and not is_listening:
             return Step(LET_IN, number=(protocol, port))
         return Step(GO_ON)
 
     def connect(self, protocol: str, address: bytes) -> Step:
-        """To be done only if the address is one of this machine's."""
+        """Decide about a connect; it is to be made only if the address is one of this machine's."""
         port = port_of(address)
         if protocol != "tcp" or port not in self._own or host_of(address) is None:
             return Step(GO_ON)
@@ -97,24 +97,24 @@ class Policy:
 
 
 def protocol_of(family: int, kind: int, proto: int) -> str:
-    """`tcp`, `udp`, or nothing for sockets of all other kinds."""
+    """Return `tcp`, `udp`, or nothing for sockets of all other kinds."""
     return _PROTOCOLS.get((kind, proto), "") if family in _FAMILIES else ""
 
 
 def port_of(address: bytes) -> int:
-    """The port of an IPv4 or IPv6 address; 0 if it is too short to have one."""
+    """Return the port of an IPv4 or IPv6 address; 0 if it is too short to have one."""
     return int.from_bytes(address[_PORT], "big") if len(address) >= _PORT.stop else 0
 
 
 def with_port(address: bytes, port: int) -> bytes:
-    """The same address with another port."""
+    """Return this address with another port."""
     if len(address) < _PORT.stop:
         return address
     return address[: _PORT.start] + port.to_bytes(2, "big") + address[_PORT.stop :]
 
 
 def host_of(address: bytes) -> "bytes | None":
-    """The IPv4 or IPv6 address itself, a mapped one as IPv4; None for one of another family, or cut short."""
+    """Return the IPv4 or IPv6 address itself, a mapped one as IPv4; None for one of another family, or cut short."""
     family = int.from_bytes(address[:2], sys.byteorder)
     if family == _socket.AF_INET and len(address) >= 16:
         return address[4:8]
@@ -125,11 +125,11 @@ def host_of(address: bytes) -> "bytes | None":
 
 
 def has_scope(address: bytes) -> bool:
-    """Whether a bind to it takes an interface, too: link-local addresses, fe80::/10 and ff02::/16."""
+    """Tell whether a bind to it takes an interface, too: link-local addresses, fe80::/10 and ff02::/16."""
     host = host_of(address) or b""
     return len(host) == 16 and ((host[0] == 0xFE and host[1] & 0xC0 == 0x80) or host[:2] == b"\xff\x02")
 
 
 def is_here_anyway(host: bytes) -> bool:
-    """Whether it is an address of every machine: loopback, or the wildcard, which means loopback to connect."""
+    """Tell whether it is an address of every machine: loopback, or the wildcard, which means loopback to connect."""
     return host in _WILDCARDS or host == bytes(15) + b"\1" or (len(host) == 4 and host[0] == 127)

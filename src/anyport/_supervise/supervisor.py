@@ -10,7 +10,7 @@ import select
 from errno import EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTSOCK
 
 from anyport._find.remarks import some
-from anyport._linux import libc, pidfd, proc, process_vm, seccomp, sysctl
+from anyport._linux import libc, pidfd_getfd, proc, process_vm, seccomp, sysctl
 from anyport._linux.socket import netns_cookie
 from anyport._supervise import mapping
 from anyport._supervise.passage import Passage, errno_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anyport._find.remarks import Tell
     from anyport._linux.seccomp import Notification
-    from anyport._supervise.policy import Number
+    from anyport._ports import Number
 
     Outcome = tuple[int, Number | None]  # errno; the port on which the program can be reached now
 
@@ -46,7 +46,7 @@ class Supervisor:
     """Answers what comes from `fd`, the listener, for these held sockets.
 
     `own` are the ports that stand for a held one.  `is_lost` says that a process could not be supervised, so that the
-    door has been open ever since.
+    door has been open ever since, and `why_lost` why.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Supervisor:
     ) -> None:
         self.fd = fd
         self.is_lost = False
+        self.why_lost = ""
         self._passage = Passage(held)
         self._tell = tell
         self._has_own = bool(own)
@@ -189,9 +190,10 @@ class Supervisor:
         """Let a call go on that can't be made for its program, by the door, which stays open from now on."""
         if not self.is_lost:
             self.is_lost = True
+            self.why_lost = error.strerror or str(error)
             self._passage.stay_open()
             ports = some(self._ports)
-            text = f"process {call.tid} ({proc.comm(call.tid)}) can't be supervised: {error.strerror or error}"
+            text = f"process {call.tid} ({proc.comm(call.tid)}) can't be supervised: {self.why_lost}"
             own = ", and it goes on with its own number" if self._has_own else ""
             self._tell(
                 "warning",
@@ -215,7 +217,7 @@ def _address_of(call: "Notification") -> bytes:
 
 
 def _copy_of(tid: int, fd: int) -> "socket":
-    copy = pidfd.copy(tid, fd)
+    copy = pidfd_getfd.copy(tid, fd)
     try:
         return _socket.socket(fileno=copy)
     except OSError:  # no socket

@@ -36,12 +36,12 @@ class Program:
         self._status: int | None = None
         self._last = ""
 
-    def start(self, words: "dict[str, Any]") -> "Running":
+    def start(self, options: "dict[str, Any]") -> "Running":
         # O_APPEND, because programs open /dev/stderr anew, and what comes by the old descriptor belongs behind that.
         fcntl(self._file, F_SETFL, fcntl(self._file, F_GETFL) | os.O_APPEND)
         # A group of its own: some programs end theirs by kill(0, SIGTERM) when they are stopped (ncat 7.99, scripts).
         defaults: dict[str, Any] = {"stdin": DEVNULL, "stdout": self._file, "stderr": self._file, "process_group": 0}
-        self._running = run(self._command, **{**defaults, **words})
+        self._running = run(self._command, **{**defaults, **options})
         return self._running
 
     def stop(self) -> None:
@@ -57,7 +57,7 @@ class Program:
 
     @property
     def is_over(self) -> bool:
-        """Whether it was stopped."""
+        """Tell whether it was stopped."""
         return self._file.closed
 
     def begin_test(self) -> None:
@@ -67,13 +67,13 @@ class Program:
             self._begin = os.fstat(self._file.fileno()).st_size
 
     def is_to_be_shown(self, fixtures: "Collection[str]") -> bool:
-        """In the report of the present test, which uses these fixtures: if it ended by itself, or wrote something."""
+        """Tell whether a test that uses these fixtures shows it: if it ended by itself, or wrote something."""
         self._look_for_end()
         is_of_test = not self._began_before or self._fixture in fixtures
         return is_of_test and (self._status is not None or bool(self._written()))
 
     def section(self) -> "tuple[str, str]":
-        """The title, and the text."""
+        """Return the title and the text of its section in a report."""
         words = " ".join(" ".join(self._command).split())  # a title is one line
         name = words if len(words) <= _LONGEST_NAME else words[: _LONGEST_NAME - 3] + "..."
         where = f"port {', '.join(map(str, self._running.ports))}" if self._running else "never ready"

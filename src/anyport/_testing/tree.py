@@ -5,8 +5,7 @@ from contextlib import suppress
 from signal import SIGKILL, SIGTERM, Signals, pidfd_send_signal
 
 from anyport._clock import pauses
-from anyport._linux import proc
-from anyport._processes import has_ended
+from anyport._linux import pidfd, proc
 from anyport._who.table import WITHOUT_PEER, rows
 
 TYPE_CHECKING = False
@@ -36,8 +35,9 @@ class Tree:
             return
         opened: dict[int, int] = {}
         for pid in proc.descendants(runner):
-            with suppress(OSError):  # it has ended; or this sandbox has no pidfds, and it is not ended for that
-                opened[pid] = os.pidfd_open(pid)
+            with suppress(OSError):  # this sandbox has no pidfds, and it is not ended for that
+                if (fd := pidfd.open_process(pid)) is not None:
+                    opened[pid] = fd
         still_there = set(proc.descendants(runner))  # what is not was perhaps another process when it was opened
         for pid, fd in opened.items():
             if pid in still_there:
@@ -63,7 +63,7 @@ class Tree:
                 os.close(self._fds.pop())
 
     def _have_ended(self) -> bool:
-        return all(map(has_ended, self._fds))
+        return all(map(pidfd.has_ended, self._fds))
 
     def _signal(self, number: Signals) -> None:
         for fd in self._fds:
@@ -79,7 +79,7 @@ def _comes(is_so: "Callable[[], bool]", limit: float) -> bool:
 
 
 def _runner_of(program: int) -> int:
-    """The runner that we have started for it, or 0 if it has ended."""
+    """Return the runner that we have started for it, or 0 if it has ended."""
     found = proc.stat(program)
     runner = found and proc.stat(found.parent)
     return found.parent if found and runner and runner.parent == os.getpid() else 0

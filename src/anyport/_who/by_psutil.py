@@ -12,7 +12,7 @@ _BOUND = ("NONE", "CLOSE")  # what psutil calls a UDP socket, and a TCP socket t
 
 
 def occupants(ranges: "Sequence[range]", protocols: "Sequence[str]", *, processes: bool = True) -> "list[Occupant]":
-    """The sockets with a local port in these ranges (none: with any), by ascending port.
+    """Return the sockets with a local port in these ranges (none: with any), by ascending port.
 
     A socket that several processes share is there once for each.  Unsupported if psutil is not installed, or may not
     look: on macOS only root may.
@@ -54,7 +54,7 @@ def _occupant(psutil: "Any", protocol: str, each: "Any", *, processes: bool) -> 
 
 
 def _process(psutil: "Any", pid: int) -> "tuple[Process, int | None, str | None]":  # noqa: ANN401
-    """The process, and the uid and name of its user, as far as they may be seen."""
+    """Return the process, and the uid and name of its user, as far as they may be seen."""
     try:
         found = psutil.Process(pid)
         uid = found.uids().real if hasattr(found, "uids") else None

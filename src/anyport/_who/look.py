@@ -17,9 +17,9 @@ from anyport._who.table import ALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    Number = tuple[int, str]  # port and protocol
+    from anyport._ports import Number
 
 _PATIENCE = 0.02  # seconds in which a server that binds between our look and our bind must be seen
 _port = itemgetter(2)  # of a row or an occupant
@@ -43,25 +43,34 @@ def look(
     found = occupants(ports, protocols, states=states, processes=processes)
     if sys.platform != "linux" or not (bind and ports.named):
         return Look(found, {})
-    seen = {(each.port, each.protocol) for each in found}
-    unseen = [
-        (port, protocol) for port in sorted(ports.named) for protocol in protocols if (port, protocol) not in seen
-    ]
+    seen = set(map(number_of, found))
+    unseen = [number for number in numbers(ports.named, protocols) if number not in seen]
     binds: dict[Number, int] = {}
     late: list[Occupant] = []
     # Where all sockets are shown the bind need not find out who has the port, so it refuses as few as possible.
-    shows_tcp = any(protocol == "tcp" for _, protocol in unseen) and table.shows_bound_only()
+    shows_tcp = any(protocol == "tcp" for protocol, _ in unseen) and table.shows_bound_only()
     for number in unseen:
-        binds[number], more = _bind(*number, reuse=shows_tcp or number[1] == "udp", processes=processes)
+        binds[number], more = _bind(number, reuse=shows_tcp or number[0] == "udp", processes=processes)
         late += [each for each in more if each.state == UNSEEN or table.is_in(each, states)]
     return Look(sorted(found + late, key=_port) if late else found, binds)
 
 
-def _bind(port: int, protocol: str, *, reuse: bool, processes: bool) -> "tuple[int, list[Occupant]]":
-    """The errno of a bind, and who is seen to have the port after all if that is why it was refused."""
+def number_of(occupant: Occupant) -> "Number":
+    """Return the number that an occupant has."""
+    return occupant.protocol, occupant.port
+
+
+def numbers(ports: "Iterable[int]", protocols: "Sequence[str]") -> "list[Number]":
+    """Return these ports of these protocols, by ascending port."""
+    return [(protocol, port) for port in sorted(ports) for protocol in protocols]
+
+
+def _bind(number: "Number", *, reuse: bool, processes: bool) -> "tuple[int, list[Occupant]]":
+    """Return the errno of a bind, and who is seen to have the port after all if that is why it was refused."""
+    protocol, port = number
     one = PortSet([range(port, port + 1)])
     for _ in pauses(_PATIENCE):
-        errno = errno_of_bind(port, protocol, reuse=reuse)
+        errno = errno_of_bind(number, reuse=reuse)
         if errno != EADDRINUSE:
             return errno, []
         if found := occupants(one, [protocol], processes=processes):
@@ -72,19 +81,19 @@ def _bind(port: int, protocol: str, *, reuse: bool, processes: bool) -> "tuple[i
 def occupants(
     ports: PortSet, protocols: "Sequence[str]", *, states: int = ALL, processes: bool = True
 ) -> "list[Occupant]":
-    """The sockets that have these ports, by ascending port; or all (none), in no order."""
+    """Return the sockets that have these ports, by ascending port; or all (none), in no order."""
     if sys.platform != "linux":
         from anyport._who import by_psutil
 
         found = by_psutil.occupants(ports.ranges, protocols, processes=processes)
         return [each for each in found if table.is_in(each, states)]
-    from anyport._who.occupants import shape, with_processes, without_collections
+    from anyport._who.occupants import maker, with_processes, without_collections
 
     def read() -> "list[Occupant]":
         found: list[Occupant] = []
-        of_occupants = shape()
+        of_occupants = maker()
         for protocol in protocols:
-            found += table.shaped(protocol, ports.ranges, states, of_occupants)
+            found += table.made(protocol, ports.ranges, states, of_occupants)
         return with_processes(found) if processes else found
 
     with without_collections():
@@ -96,12 +105,13 @@ def occupants(
         return found
 
 
-def errno_of_bind(port: int, protocol: str, *, reuse: bool) -> int:
-    """0 if the bind succeeds, else its errno, or that of the socket; the port is bound for some microseconds.
+def errno_of_bind(number: "Number", *, reuse: bool) -> int:
+    """Return 0 if the bind succeeds, else its errno, or that of the socket; the port is bound for some microseconds.
 
     With `reuse` (SO_REUSEADDR) nobody who sets that too is refused meanwhile; but it succeeds over sockets that are
     bound only and have set it.
     """
+    protocol, port = number
     kind = TCP if protocol == "tcp" else UDP
     try:
         return _bind_once(_socket.AF_INET6, kind, port, reuse=reuse)

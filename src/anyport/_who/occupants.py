@@ -4,44 +4,42 @@ import _socket
 import gc
 import os
 from errno import EACCES, EADDRINUSE
-from functools import partial
 from itertools import islice
 
 from anyport._address import Endpoint, may_overlap
 from anyport._linux import sysctl
 from anyport._linux.proc import cmdline, socket_owners
+from anyport._linux.row import RowMaker, constructor
 from anyport._occupant import Occupant, Process, Refusal, sentence
 from anyport._who import table
 from anyport.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from anyport._linux.row import Row
-    from anyport._linux.sock_diag import Shape
 
 _MANY = 8  # ports, from which on one dump of all sockets is quicker than a question for each
 
 
-def shape() -> "Shape[Occupant]":
-    """What makes occupants of a table at once, without their processes; it looks up each user and interface once."""
-    # Half of the time that namedtuple's own constructor takes.
-    new: Callable[[Iterable[object]], Occupant] = partial(tuple.__new__, Occupant)  # pyright: ignore[reportUnknownMemberType]
-    return new, _Interfaces(), _Users(), False
+_new = constructor(Occupant)
+
+
+def maker() -> RowMaker:
+    """Return what makes occupants of a table at once, without processes; it looks up each user and interface once."""
+    return RowMaker(_new, _Interfaces(), _Users(), has_cookie=False)
 
 
 def with_processes(occupants: "Sequence[Occupant]") -> "list[Occupant]":
-    """The same with their processes, as far as /proc shows them."""
+    """Return these occupants with their processes (the last field), as far as /proc shows them."""
     owners = _processes({each.inode for each in occupants})
-    new = shape()[0]
-    return [new((*each[:-1], owners.get(each.inode, ()))) for each in occupants]
+    return [_new((*each[:-1], owners.get(each.inode, ()))) for each in occupants]
 
 
 def made(rows: "Iterable[Row]") -> "list[Occupant]":
-    """The rows with the names of their users and their processes."""
-    new, interfaces, users, _ = shape()
-    return with_processes([new((*row[:10], interfaces[row.interface], users[row.uid], ())) for row in rows])
+    """Make occupants of rows, with the names of their users and their processes."""
+    return with_processes(list(map(maker().of, rows)))
 
 
 def _processes(inodes: "set[int]") -> "dict[int, tuple[Process, ...]]":
@@ -82,7 +80,7 @@ class _Interfaces(dict[int, "str | None"]):
 
 
 class without_collections:  # noqa: N801 - reads like a word
-    """No garbage collection meanwhile.
+    """Lets no garbage collection take place meanwhile.
 
     The rows of a large table are no garbage, and looking at them again and again would double the time: 131 ms instead
     of 72 for 50,000.
@@ -98,7 +96,7 @@ class without_collections:  # noqa: N801 - reads like a word
 
 
 def explain(refused: "Sequence[tuple[int, Endpoint, int]]") -> "list[Refusal]":
-    """The refusals of a probe, (port, endpoint, errno) each, with the sockets that have those ports."""
+    """Return the refusals of a probe, (port, endpoint, errno) each, with the sockets that have those ports."""
     in_use = [(port, endpoint) for port, endpoint, errno in refused if errno == EADDRINUSE]
     numbers = sorted({port for port, _ in in_use})
     ranges = [range(port, port + 1) for port in numbers] if len(numbers) < _MANY else []
@@ -123,7 +121,7 @@ def _refusal(port: int, endpoint: Endpoint, errno: int, who: "tuple[Occupant, ..
 
 
 def why_refused(port: int, errno: int) -> str:
-    """Why a bind failed, if not because somebody has the port."""
+    """Say why a bind failed, if not because somebody has the port."""
     if errno == EACCES and port < (first := sysctl.ip_unprivileged_port_start()):
         return f"below net.ipv4.ip_unprivileged_port_start = {first}"
     if errno == EACCES:
@@ -142,7 +140,7 @@ def _by_port(protocol: str, ranges: "Sequence[range]") -> "dict[int, list[Row]]"
 
 
 def _in_the_way(rows: "list[Row]", endpoint: Endpoint) -> "list[Row]":
-    """The sockets that can be in the endpoint's way; connections only if nothing else is: a server's are its own.
+    """Return the sockets that can be in the endpoint's way; connections only if nothing else is, for servers have some.
 
     Should none seem to be, then all on the port: a leftover of a dual-stack server on ::1 stands in the way of 0.0.0.0.
     """

@@ -4,20 +4,18 @@ import _socket
 import os
 from errno import EACCES, EAFNOSUPPORT, EMFILE, ENFILE, ENOENT, ENOSYS, EPERM, EPROTONOSUPPORT
 
-from anyport._linux.sock_diag import ROW, TCPF_ALL, TCPF_BOUND, TCPF_LISTEN, numbers_in, shaped_sockets
+from anyport._linux.row import ROWS
+from anyport._linux.sock_diag import TCPF_ALL, TCPF_BOUND, TCPF_LISTEN, made_of_sockets, numbers_in
 from anyport._linux.socket import SO_COOKIE, mark
 from anyport.errors import ResourceLimit, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, TypeVar
+    from typing import Any
 
-    from anyport._linux.row import Row
-    from anyport._linux.sock_diag import Shape
+    from anyport._linux.row import Row, RowMaker
     from anyport._occupant import Occupant
-
-    T = TypeVar("T")
 
 ALL, WITHOUT_PEER, LISTENING = TCPF_ALL, TCPF_BOUND, TCPF_LISTEN
 # What a sandbox says of netlink, or a kernel without sock_diag.  Any other failure may be over the next time, and
@@ -26,46 +24,42 @@ _REFUSED = (EPERM, EACCES, EAFNOSUPPORT, EPROTONOSUPPORT, ENOENT, ENOSYS)
 
 
 def rows(protocol: str, ranges: "Sequence[range]" = (), states: int = ALL) -> "list[Row]":
-    """The sockets in these states with a local port in these ranges (none: with any).
+    """Return the sockets in these states with a local port in these ranges (none: with any).
 
     For UDP, which knows no listening, LISTENING means WITHOUT_PEER.
 
     From sock_diag, or where that is refused (by some sandboxes) from /proc/net, which shows no bound-only TCP socket.
     Unsupported where there is neither, or the kernel gives no whole answer; ResourceLimit without a descriptor.
     """
-    return shaped(protocol, ranges, states, ROW)
+    return made(protocol, ranges, states, ROWS)
 
 
-def shaped(protocol: str, ranges: "Sequence[range]", states: int, shape: "Shape[T]") -> "list[T]":
-    """The same, made into something else than rows at once."""
+def made(protocol: str, ranges: "Sequence[range]", states: int, maker: "RowMaker") -> "list[Any]":
+    """Make of the sockets that `rows` has what `maker` makes of them, at once."""
     try:
-        found: list[Any] = shaped_sockets(protocol, ranges, states if protocol == "tcp" else ALL, shape)
+        found = made_of_sockets(protocol, ranges, states if protocol == "tcp" else ALL, maker)
     except OSError as error:
         if error.errno in (EMFILE, ENFILE):
             raise ResourceLimit.of(error, "the socket table can't be read") from None
         if error.errno not in _REFUSED:
             raise _unreadable(f"sock_diag: {error.strerror or error}", "try again", error) from None
-        make, interfaces, users, with_cookie = shape
-        found = [
-            make((*row[:10], interfaces[row.interface], users[row.uid], row.cookie if with_cookie else ()))
-            for row in _from_proc(protocol, ranges, error)
-        ]
+        found = [maker.of(row) for row in _from_proc(protocol, ranges, error)]
     return found if states == ALL else [each for each in found if is_in(each, states)]
 
 
 def is_in(row: "Row | Occupant", states: int) -> bool:
-    """Whether it is in one of these states."""
+    """Tell whether it is in one of these states."""
     bound = row.state == "BOUND" and (states == WITHOUT_PEER or row.protocol == "udp")
     return states == ALL or row.state == "LISTEN" or bound
 
 
 def sockets(protocol: str, port: int = 0, states: int = ALL) -> "list[Row]":
-    """The same for one port (0: any)."""
+    """Return the sockets in these states with this local port (0: any), as `rows` does for ranges."""
     return rows(protocol, (range(port, port + 1),) if port else (), states)
 
 
 def servers(protocol: str, port: int = 0) -> "list[Row]":
-    """The sockets that clients can reach: of TCP those that listen, of UDP all."""
+    """Return the sockets that clients can reach: of TCP those that listen, of UDP all."""
     return sockets(protocol, port, LISTENING if protocol == "tcp" else ALL)
 
 
@@ -86,7 +80,7 @@ def _unreadable(why: str, hint: str, error: OSError) -> Unsupported:
 
 
 def shows_bound_only() -> bool:
-    """Whether `rows` has TCP sockets that are bound and do not listen; tried with one of our own.
+    """Tell whether `rows` has TCP sockets that are bound and do not listen; tried with one of our own.
 
     Linux before 6.8 does not tell them, nor does /proc/net.  Where there is no port left to try it with, netlink and
     the version of the kernel decide.
@@ -107,7 +101,7 @@ def shows_bound_only() -> bool:
 
 def _should_show_bound_only() -> bool:
     try:
-        shaped_sockets("tcp", (range(1, 2),), LISTENING, ROW)
+        made_of_sockets("tcp", (range(1, 2),), LISTENING, ROWS)
     except OSError:
         return False
     words = os.uname().release.split(".")

@@ -3,7 +3,8 @@
 import os
 import sys
 
-from anyport._processes import has_ended, process
+from anyport._linux import pidfd
+from anyport._processes import process
 from anyport.errors import AnyportError, InvalidSelection, Unsupported
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ class Tree:
         return each.inode in self._inodes
 
     def hidden(self) -> int:
-        """One of these processes whose sockets can't be seen, such as a set-uid program, or 0."""
+        """Return one of these processes whose sockets can't be seen, such as a set-uid program, or 0."""
         from anyport._linux.proc import descendants, may_look_into, stat
 
         pids = [] if self.has_ended() else [self.pid, *descendants(self.pid)]
@@ -57,7 +58,7 @@ class Tree:
         return next(unseen, 0)
 
     def check_others(self, others: "Iterable[Occupant]") -> None:
-        """AnyportError if one of these sockets, which it is not seen to have, may be its own all the same."""
+        """Raise AnyportError if one of these sockets, which it is not seen to have, may be its own all the same."""
         from anyport._linux.proc import socket_owners
 
         inodes = {each.inode for each in others if each.inode}
@@ -65,8 +66,8 @@ class Tree:
             raise _unseen(pid, "root can")
 
     def has_ended(self) -> bool:
-        """Whether the process itself has: then it can't be told any more what it started."""
-        return self._fd < 0 or has_ended(self._fd)
+        """Tell whether the process itself has ended: then it can't be told any more what it started."""
+        return self._fd < 0 or pidfd.has_ended(self._fd)
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from anyport._linux.sysctl import PortSettings
     from anyport._occupant import Occupant, Process
+    from anyport._ports import Number
 
 
 class Circumstances(NamedTuple):
@@ -43,26 +44,27 @@ _PROXIES = {
 }  # fmt: skip
 
 
-def verdict(port: int, protocol: str, occupants: "Sequence[Occupant]", known: "Circumstances") -> str:
-    """One line: whether somebody has the port, and who; else whether it could be bound."""
-    number = f"{port}/{protocol}"
+def verdict(number: "Number", occupants: "Sequence[Occupant]", known: "Circumstances") -> str:
+    """Say in one line whether somebody has the port, and who; else whether it could be bound."""
+    protocol, port = number
     if occupants:
-        return f"{number} is in use: {sentence(main(occupants))}"
+        return f"{port}/{protocol} is in use: {sentence(main(occupants))}"
     unused = "is unused" if known.errno == 0 or known.shows_bound_only else "has no socket that can be seen"
-    return f"{number} {unused}, but can't be bound by you: {known.refused}" if known.errno else f"{number} {unused}"
+    but = f", but can't be bound by you: {known.refused}" if known.errno else ""
+    return f"{port}/{protocol} {unused}{but}"
 
 
 def main(occupants: "Sequence[Occupant]") -> "list[Occupant]":
-    """Those that matter most: servers before what is bound only, before connections; a server's are its own."""
+    """Return those that matter most: servers before what is bound only, before connections; a server's are its own."""
     for states in (("LISTEN",), ("BOUND", UNSEEN)):
         if found := [each for each in occupants if each.state in states]:
             return found
     return [each for each in occupants if not each.is_left_over] or list(occupants)
 
 
-def notes(port: int, protocol: str, occupants: "Sequence[Occupant]", known: "Circumstances") -> "list[str]":
-    """What else is worth knowing, a line each."""
-    return [*_of_occupants(port, occupants, known), *_of_number(port, protocol, occupants, known)]
+def notes(number: "Number", occupants: "Sequence[Occupant]", known: "Circumstances") -> "list[str]":
+    """Say what else is worth knowing, a line each."""
+    return [*_of_occupants(number[1], occupants, known), *_of_number(number, occupants, known)]
 
 
 def _of_occupants(port: int, occupants: "Sequence[Occupant]", known: "Circumstances") -> "list[str]":
@@ -80,7 +82,9 @@ def _of_occupants(port: int, occupants: "Sequence[Occupant]", known: "Circumstan
     if known.reuse == 0:
         found.append("a server with SO_REUSEADDR, as nearly all set it, can bind it all the same")
     elif known.reuse == EADDRINUSE:
-        found.append("even a server with SO_REUSEADDR can't bind it until then: what left it had not set that option")
+        found.append(
+            "not even a server with SO_REUSEADDR can bind it before that ends: what left it had not set the option"
+        )
     elif known.reuse:
         found.append(f"it can't be bound by you: {known.refused}")
     return found
@@ -104,7 +108,8 @@ def _unseen_socket(known: "Circumstances") -> str:
     return "a bind of it is refused (EADDRINUSE); sockets that are bound and do not listen are not shown here"
 
 
-def _of_number(port: int, protocol: str, occupants: "Sequence[Occupant]", known: "Circumstances") -> "list[str]":
+def _of_number(number: "Number", occupants: "Sequence[Occupant]", known: "Circumstances") -> "list[str]":
+    protocol, port = number
     found: list[str] = []
     settings = known.settings
     if known.given:
@@ -124,7 +129,7 @@ def _of_number(port: int, protocol: str, occupants: "Sequence[Occupant]", known:
 
 
 def verb_of(process: "Process") -> str:
-    """`hold`, `run` or `serve` if the process is one of these verbs of anyport, else an empty text."""
+    """Return `hold`, `run` or `serve` if the process is one of these verbs of anyport, else an empty text."""
     if process.name == "anyport-hold":
         return "hold"
     words = list(process.command)

@@ -6,6 +6,7 @@ It never connects: a connect can reach a stale server or a stranger's, fill a ba
 import sys
 import time
 from errno import EADDRINUSE
+from operator import itemgetter
 
 from anyport._clock import parse_duration
 from anyport._ports import PortSet
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from anyport._occupant import Occupant
-    from anyport._who.look import Number
+    from anyport._ports import Number
     from anyport._who.who import Ports
 
 LISTENING, UNUSED = "listening", "unused"
@@ -32,7 +33,7 @@ _MOST = 5  # ports that a message tells of
 _SHARE = 60  # a pause is so many times as long as the look before it took of the processor: below 2 % of one
 
 
-def wait(  # noqa: PLR0913 - one signature for all the words of the question
+def wait(  # noqa: PLR0913 - one signature for all options of the question
     port: "Ports",
     *,
     until: str = LISTENING,
@@ -72,7 +73,10 @@ def wait(  # noqa: PLR0913 - one signature for all the words of the question
     if until not in (LISTENING, UNUSED):
         raise InvalidSelection(f"{until!r} is nothing to wait for: it is {LISTENING} or {UNUSED}", hint=_HINT)
     if tree is not None and strict:
-        raise InvalidSelection("--strict and --tree can't be used together", hint="what is left over is nobody's")
+        raise InvalidSelection(
+            "--strict and --tree can't be used together",
+            hint="what is left over from connections belongs to no process",
+        )
     ports = read_ports(port, hint=_EXAMPLE)
     if not ports:
         raise InvalidSelection("no port to wait for", hint=_EXAMPLE)
@@ -108,7 +112,7 @@ class _Waiting:
 
     def _not_listening(self) -> "set[Number]":
         bound = self._numbers(self._look(table.LISTENING))
-        return {(port, protocol) for port in self._ports for protocol in self._protocols} - bound
+        return set(look.numbers(self._ports, self._protocols)) - bound
 
     def _still_in_use(self) -> "set[Number]":
         # All states are a longer look: only when nothing listens or is bound any more.
@@ -123,13 +127,14 @@ class _Waiting:
         return self._hidden()
 
     def _hidden(self) -> "set[Number]":
-        """Where the table lacks sockets that are bound only, a bind of each port decides at last."""
+        """Return the ports that a bind is refused for, where the table lacks sockets that are bound only."""
         if not self._must_bind():
             return set()
         # With the option only past what is left over: it also succeeds past those who keep the port with it.
         left_over = {each.port for each in self._look()}
-        binds = {port: look.errno_of_bind(port, "tcp", reuse=port in left_over) for port in self._ports}
-        return {(port, "tcp") for port, errno in binds.items() if errno == EADDRINUSE}
+        all_of_tcp = look.numbers(self._ports, ["tcp"])
+        binds = {number: look.errno_of_bind(number, reuse=number[1] in left_over) for number in all_of_tcp}
+        return {number for number, errno in binds.items() if errno == EADDRINUSE}
 
     def _must_bind(self) -> bool:
         is_asked = self._until == UNUSED and "tcp" in self._protocols and not self._tree
@@ -139,15 +144,15 @@ class _Waiting:
         return look.occupants(self._ports, self._protocols, states=states, processes=False)
 
     def _numbers(self, occupants: "Iterable[Occupant]") -> "set[Number]":
-        """The ports that these have; of a tree, only those which it has."""
+        """Return the ports that these have; of a tree, only those which it has."""
         found = list(occupants)
         if self._tree and found:  # its descriptors are many more than the sockets on these ports
             self._tree.look()
-        return {(each.port, each.protocol) for each in found if self._tree is None or self._tree.has(each)}
+        return {look.number_of(each) for each in found if self._tree is None or self._tree.has(each)}
 
     def _failure(self, missing: "set[Number]", what: str, hint: str) -> TimedOut:
-        shown = sorted(missing)[:_MOST]
-        ports = PortSet(range(port, port + 1) for port, _ in shown)
+        shown = sorted(missing, key=itemgetter(1, 0))[:_MOST]
+        ports = PortSet(range(port, port + 1) for _, port in shown)
         seen = look.look(ports, self._protocols, bind=self._must_bind())
         whose = f" that process {self._tree.pid} or its descendants have" if self._tree else ""
         goal = f", and no socket{whose} listens" if self._until == LISTENING else ""
@@ -155,7 +160,7 @@ class _Waiting:
         verdicts = [each.verdict for each in findings if each.number in shown]
         more = [f"and {len(missing) - len(shown)} more"] if len(missing) > len(shown) else []
         text = f"{what}{goal}: {'; '.join([*verdicts, *more])}"
-        occupants = [each for each in seen.occupants if (each.port, each.protocol) in missing]
+        occupants = [each for each in seen.occupants if look.number_of(each) in missing]
         return TimedOut(text, hint=self._hint(occupants, hint), occupants=occupants)
 
     def _hint(self, occupants: "Sequence[Occupant]", hint: str) -> str:

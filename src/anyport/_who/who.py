@@ -6,16 +6,17 @@ from errno import EADDRINUSE
 from typing import NamedTuple
 
 from anyport._ports import PortSet, check_port, parse_ports
-from anyport._who.look import Look, look
+from anyport._who.look import Look, errno_of_bind, look, number_of, numbers
 from anyport._who.table import ALL, WITHOUT_PEER, shows_bound_only
 from anyport._who.verdict import Circumstances, notes, verdict
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from anyport._occupant import Occupant
+    from anyport._ports import Number
 
     Ports = int | str | Iterable[int | str | range]
 
@@ -28,7 +29,7 @@ def who(
     connections: bool = True,
     processes: bool = True,
 ) -> "list[Occupant]":
-    """The sockets of this network namespace that have a port, as the kernel shows them at this moment.
+    """Return the sockets of this network namespace that have a port, as the kernel shows them at this moment.
 
     It promises nothing for later, and sees no other network namespace (a container's own).  Processes of other users
     are shown to root only, so `processes` may lack some, or be empty; the socket itself is always there.
@@ -60,7 +61,7 @@ def who(
 
 
 def blind_spot(ports: PortSet, protocols: "Sequence[str]") -> str:
-    """What a look can't show here, and no bind has made up for; or an empty text."""
+    """Say what a look can't show here, and no bind has made up for; or return an empty text."""
     if sys.platform != "linux" or "tcp" not in protocols or 0 < len(ports) == len(ports.named):
         return ""
     return "" if shows_bound_only() else "TCP sockets that are bound and do not listen are not shown here"
@@ -72,73 +73,97 @@ class Finding(NamedTuple):
     `keeps_out` is whether what is left over keeps out even a server with SO_REUSEADDR.
     """
 
-    number: tuple[int, str]
+    number: "Number"
     verdict: str
     notes: list[str]
     keeps_out: bool
 
 
 def examine(ports: PortSet, protocols: "Sequence[str]", seen: Look, *, bind: bool = True) -> "list[Finding]":
-    """The findings on those ports that are named by themselves; with `bind` one is tried past what is left over."""
-    by_number: dict[tuple[int, str], list[Occupant]] = {}
+    """Return the findings on those ports that are named by themselves; with `bind` one is tried past what is left over.
+
+    What is true of a number, whatever the protocol, is said once: the claim with the first protocol; its range with the
+    first that nobody has, for there it matters, or else with the first.
+    """
+    by_number: dict[Number, list[Occupant]] = {}
     for each in seen.occupants:
-        by_number.setdefault((each.port, each.protocol), []).append(each)
-    circumstances = _circumstances(seen.occupants)
+        by_number.setdefault(number_of(each), []).append(each)
+    surroundings = _Surroundings(seen.occupants)
+    unused = [number for number in numbers(ports.named, protocols) if number not in by_number]
+    free = {port: protocol for protocol, port in reversed(unused)}
     findings: list[Finding] = []
-    # What is true of the number is said once; of its range where nobody has it, for there that matters.
-    free = {port: each for port in ports.named for each in reversed(protocols) if (port, each) not in by_number}
-    for number in [(port, protocol) for port in sorted(ports.named) for protocol in protocols]:
+    for number in numbers(ports.named, protocols):
+        protocol, port = number
         found = by_number.get(number, [])
-        known = circumstances(number[0], seen.binds.get(number), _errno_of_reuse(number, found) if bind else None)
-        if number[1] != free.get(number[0], protocols[0]):
+        errno, reuse = seen.binds.get(number), _errno_of_reuse(number, found) if bind else None
+        known = surroundings.of(port, errno=errno, reuse=reuse)
+        if protocol != free.get(port, protocols[0]):
             known = known._replace(settings=None)
-        if number[1] != protocols[0]:
+        if protocol != protocols[0]:
             known = known._replace(given=None, given_to=0)
-        findings.append(
-            Finding(number, verdict(*number, found, known), notes(*number, found, known), known.reuse == EADDRINUSE)
-        )
+        findings.append(_finding(number, found, known))
     return findings
 
 
-def _errno_of_reuse(number: "tuple[int, str]", occupants: "Sequence[Occupant]") -> "int | None":
-    """The errno that a server with SO_REUSEADDR meets, if nothing has the port but what is left over."""
+def _finding(number: "Number", occupants: "Sequence[Occupant]", known: Circumstances) -> Finding:
+    return Finding(
+        number,
+        verdict=verdict(number, occupants, known),
+        notes=notes(number, occupants, known),
+        keeps_out=known.reuse == EADDRINUSE,
+    )
+
+
+def _errno_of_reuse(number: "Number", occupants: "Sequence[Occupant]") -> "int | None":
+    """Return the errno that a server with SO_REUSEADDR meets, if nothing has the port but what is left over."""
     if sys.platform != "linux" or not occupants or not all(each.is_left_over for each in occupants):
         return None
-    from anyport._who.look import errno_of_bind
-
-    return errno_of_bind(*number, reuse=True)
+    return errno_of_bind(number, reuse=True)
 
 
-def _circumstances(occupants: "Sequence[Occupant]") -> "Callable[[int, int | None, int | None], Circumstances]":
-    """What is known of a port, given the errno of its bind, and of one with SO_REUSEADDR past what is left over.
+class _Surroundings:
+    """What is the same for all ports of one look: found out once."""
 
-    What is the same for all ports is found out now.
-    """
-    if sys.platform != "linux":
-        return lambda _port, errno, _reuse: Circumstances(errno)
-    from anyport._ledger import reading
-    from anyport._linux import proc
-    from anyport._linux.socket import own_netns_cookie
-    from anyport._linux.sysctl import port_settings
-    from anyport._who.occupants import why_refused
+    def __init__(self, occupants: "Sequence[Occupant]") -> None:
+        self._of_all = Circumstances()
+        self._slots = b""
+        if sys.platform != "linux":
+            return
+        from anyport._ledger import reading
+        from anyport._linux import proc
+        from anyport._linux.socket import own_netns_cookie
+        from anyport._linux.sysctl import port_settings
 
-    namespace = own_netns_cookie()
-    settings, slots = port_settings(namespace), reading.slots(namespace)
-    shows_all, uid = shows_bound_only(), os.geteuid()
-    has_hidden = any(each.inode and not each.processes for each in occupants)
-    has_proc, sees_all = proc.is_ours(), not (has_hidden and proc.unseen())
+        namespace = own_netns_cookie()
+        self._slots = reading.slots(namespace)
+        has_hidden = any(each.inode and not each.processes for each in occupants)
+        self._of_all = Circumstances(
+            shows_bound_only=shows_bound_only(),
+            has_proc=proc.is_ours(),
+            sees_all=not (has_hidden and proc.unseen()),
+            uid=os.geteuid(),
+            settings=port_settings(namespace),
+        )
 
-    def circumstances(port: int, errno: "int | None", reuse: "int | None") -> Circumstances:
+    def of(self, port: int, *, errno: "int | None", reuse: "int | None") -> Circumstances:
+        """Return what is known of a port, given the errno of its bind, and that of one past what is left over."""
+        if sys.platform != "linux":
+            return self._of_all._replace(errno=errno)
+        from anyport._ledger import reading
+        from anyport._who.occupants import why_refused
+
         failed = errno or reuse
-        refused = why_refused(port, failed) if failed else ""
-        given, given_to = reading.given(slots, port), reading.given_to(slots, port)
-        return Circumstances(errno, refused, shows_all, has_proc, sees_all, uid, reuse, settings, given, given_to)
-
-    return circumstances
+        return self._of_all._replace(
+            errno=errno,
+            reuse=reuse,
+            refused=why_refused(port, failed) if failed else "",
+            given=reading.given(self._slots, port),
+            given_to=reading.given_to(self._slots, port),
+        )
 
 
 def read_ports(port: "Ports | None", hint: str = "None means every port in use") -> PortSet:
-    """The ports that are asked for; an empty set means all.  `hint` is for what has none, such as an empty list."""
+    """Return the ports that are asked for; an empty set means all.  `hint` is for none at all, as in an empty list."""
     if port is None:
         return PortSet()
     if isinstance(port, (str, range)):
@@ -157,5 +182,5 @@ def _not_empty(ports: PortSet, hint: str) -> PortSet:
 
 
 def protocols_of(*, tcp: bool, udp: bool) -> "tuple[str, ...]":
-    """Both, if neither is chosen."""
+    """Return the protocols that are chosen, or both if neither is."""
     return ("tcp",) if tcp and not udp else ("udp",) if udp and not tcp else ("tcp", "udp")

@@ -338,15 +338,6 @@ def test_settings_that_take_a_promise_away() -> None:
         assert examined()["warnings"] == []
 
 
-def test_few_descriptors() -> None:
-    """With as many as there may be."""
-    done = subprocess.run(
-        ["sh", "-c", f"ulimit -Sn 100; exec {COMMAND} doctor"], capture_output=True, text=True, check=True
-    )
-    assert "\nwarning: a process may have 100 descriptors (RLIMIT_NOFILE), and each" in done.stdout
-    assert "\nhint: `ulimit -n 1024`\n" in done.stdout
-
-
 @pytest.mark.parametrize("limit", range(5, 12))
 def test_hardly_any_descriptors(limit: int) -> None:
     """Whatever can't be looked at is said in words."""
@@ -357,7 +348,7 @@ def test_hardly_any_descriptors(limit: int) -> None:
     assert done.returncode == (1 if done.stderr or "warning: no port can be found: " in done.stdout else 0)
     assert f"a process may have {limit} descriptors (RLIMIT_NOFILE)" in done.stdout or "RLIMIT_NOFILE" in done.stderr
     refused = [line for line in done.stdout.splitlines() if " no: " in line]
-    words = "this takes more descriptors than there are|the ledger can't be opened|the question can't be answered"
+    words = "this needs more descriptors than are left|the ledger can't be opened|the question can't be answered"
     cause = rf"no: ({words}): .*Too many open files \(errno 24\)$"
     assert all(re.search(cause, line) for line in refused), refused
     assert refused or limit > 6
@@ -365,11 +356,8 @@ def test_hardly_any_descriptors(limit: int) -> None:
 
 SANDBOXES = {
     "docker": ({"pidfd_getfd", "supervised"}, "docker run --cap-add SYS_PTRACE"),
-    "no-getfd": ({"pidfd_getfd", "supervised"}, "docker run --cap-add SYS_PTRACE"),
     "no-seccomp": ({"seccomp", "supervised"}, "docker run --security-opt seccomp=unconfined"),
-    "no-seccomp-enosys": ({"seccomp", "supervised"}, "Linux 5.9 or newer"),
-    "old-kernel": ({"seccomp", "supervised"}, "Linux 5.9 or newer"),
-    "nested": ({"seccomp", "supervised"}, "the outermost can have all the ports"),
+    "nested": ({"seccomp", "supervised"}, "the outermost can hold all the ports"),
 }
 
 

@@ -78,9 +78,9 @@ def test_another_users_process_that_is_hidden_counts_as_alive() -> None:
 from anyport._ledger import owner
 from anyport._linux import proc
 proc.stat = lambda pid: None
-print(owner.lives({found}), owner._is_gone(4194303))
+print(owner.lives({found}), proc.is_there(4194303))
 """
-        assert python_as(NOBODY, code).stdout == "True True\n"
+        assert python_as(NOBODY, code).stdout == "True False\n"
 
 
 def test_a_record_is_a_claim_as_long_as_its_owner_lives() -> None:

@@ -120,7 +120,7 @@ def test_a_restart_keeps_the_claims_of_living_owners(tmp_path: Path, number: int
         dies.kill()
         dies.wait()
         with serving(tmp_path, pool="20100,20101,20102") as server:
-            assert "processes that live have 1 of the ports from an earlier server" in server.said
+            assert "living processes have 1 of the ports from an earlier server" in server.said
             assert claims() == {kept: lives.pid}
             others = {server.port(), server.port()}
             assert lost in others

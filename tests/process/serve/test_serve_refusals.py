@@ -116,7 +116,7 @@ def test_in_another_pid_namespace_a_client_gets_a_port_for_itself_only(tmp_path:
         for asked, answered in ("__import__('os').getpid()", True), ("__import__('os').getpid() + 1", False):
             done = subprocess.run([*unshare, asked], capture_output=True, text=True, check=True)
             assert (done.stdout != "b'\\n'\n") is answered
-        assert "a client in another pid namespace asked for a process that it calls 2" in server.said
+        assert "a client in another pid namespace asked for process 2 of that namespace" in server.said
         until_claims({})
 
 

@@ -156,7 +156,9 @@ def test_a_leftover_that_keeps_every_server_out_is_remarked(reuse: bool, words: 
     leave_time_wait(20123, reuse=reuse)
     done = command("wait", *words, "--until", "unused")
     assert (done.returncode, done.stdout) == (0, "")
-    note = r"anyport: note: 20123/tcp is in use: TIME_WAIT .*\nhint: even a server with SO_REUSEADDR can't bind it .*\n"
+    note = (
+        r"anyport: note: 20123/tcp is in use: TIME_WAIT .*\nhint: not even a server with SO_REUSEADDR can bind it .*\n"
+    )
     assert re.fullmatch("" if reuse else note, done.stderr), done.stderr
 
 

@@ -41,7 +41,7 @@ class Binds:
         self._failures = failures
         monkeypatch.setattr(look, "errno_of_bind", self)
 
-    def __call__(self, _port: int, _protocol: str, *, reuse: bool) -> int:
+    def __call__(self, _number: tuple[str, int], *, reuse: bool) -> int:
         self.reuse.append(reuse)
         return EADDRINUSE if len(self.reuse) <= self._failures else 0
 
@@ -64,7 +64,7 @@ def test_who_comes_between_the_look_and_the_bind_is_seen(monkeypatch: pytest.Mon
         monkeypatch.setattr(look, "errno_of_bind", come_in)
         seen = look.look(ONE, ["tcp"])
     assert [each.state for each in seen.occupants] == ["LISTEN"]
-    assert seen.binds == {(20123, "tcp"): EADDRINUSE}
+    assert seen.binds == {("tcp", 20123): EADDRINUSE}
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET6, None])
@@ -79,9 +79,9 @@ def test_a_trial_bind_without_ipv6(family: int | None, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(look, "_bind_once", without)
     with bound("::1", 20123):
-        assert look.errno_of_bind(20123, "tcp", reuse=False) == (0 if family else EADDRINUSE)
+        assert look.errno_of_bind(("tcp", 20123), reuse=False) == (0 if family else EADDRINUSE)
     with bound("127.0.0.1", 20123):
-        assert look.errno_of_bind(20123, "tcp", reuse=False) == EADDRINUSE
+        assert look.errno_of_bind(("tcp", 20123), reuse=False) == EADDRINUSE
 
 
 # Its child listens, and leaves a grandchild that has the socket and is nobody's descendant any more.
