@@ -5,9 +5,11 @@ descends from this process, which is a subreaper: daemons too stay in it.
 """
 
 from anyport._address import may_overlap, pair
+from anyport._find.remarks import some
 from anyport._linux import proc
 from anyport._linux.proc import inodes_of_tree
 from anyport._who.table import servers, sockets
+from anyport.errors import AnyportError, NotReady
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +49,29 @@ class Readiness:
                 number for number in self._missing if not any(row.inode in mine for row in found.get(number, ()))
             ]
         return self.is_complete
+
+
+def too_late(numbers: "Numbers", ports: "list[int]", limit: float) -> NotReady:
+    """Return the error for a program that was stopped because it was not ready within so many seconds."""
+    message = f"the program was stopped: not listening on {some(ports)} within {limit:g} s; "
+    hint = "a longer time-out (--ready-timeout 2m) gives it more time"
+    if hidden := unseen(numbers):
+        message += f"who listens on {', '.join(hidden)} can't be seen, so it may be the program"
+        hint = "a program that hides itself (PR_SET_DUMPABLE, set-uid) can be seen by root; or do not wait for it"
+    elif instead := bound_instead():
+        message += f"it listens on {', '.join(instead)}"
+        hint = "give it the number as an argument: {port} stands for it"
+    else:
+        message += "it listens on no port at all"
+    return NotReady(message, hint=hint)
+
+
+def blind(error: OSError) -> AnyportError:
+    """Return the error for a program that somebody waits for, where the socket table can't be seen."""
+    return AnyportError(
+        f"whether the program listens can't be seen: {error}",
+        hint="without --port-file and --detach nobody has to know",
+    )
 
 
 def bound_instead() -> "list[str]":

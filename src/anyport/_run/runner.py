@@ -12,7 +12,7 @@ from anyport._run.plan import AUTO, RELEASED, SHARED, SUPERVISED
 from anyport._run.program import Child
 from anyport._run.readiness import strangers
 from anyport._run.signals import Signals
-from anyport._run.watch import Watch
+from anyport._run.watch import Watch, end_descendants, wait_for_daemon
 from anyport._supervise import enter
 from anyport.errors import HandOverUnavailable
 
@@ -92,9 +92,9 @@ class Runner:
             status = watch.until_end(self._signals, self._attempts, caller=self._caller, stops=self._stops)
             watch.look()  # a daemon that it left behind may be ready
             if not status and self._plan.is_awaited and not (watch.is_to_end or watch.failure):
-                watch.wait_for_daemon(self._signals)
+                wait_for_daemon(watch, self._signals)
             if watch.failure:
-                watch.end_descendants()
+                end_descendants(watch.sleep)
                 raise watch.failure
             if not (status or watch.readiness.is_complete):
                 self._report.never_ready(status)
