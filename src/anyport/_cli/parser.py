@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn
 
-    Words = dict[str, Any]  # option by option, what argparse made of a command line
+    Options = dict[str, Any]  # option by option, what argparse made of a command line
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> "NoReturn":
         raise InvalidSelection(message, hint=_hint(message, self))
 
-    def read(self, args: "Sequence[str]") -> "tuple[Words, list[str]]":
+    def read(self, args: "Sequence[str]") -> "tuple[Options, list[str]]":
         """The options, and the numbers among them."""
         known, rest = self.parse_known_args(_joined(args, self))
         return vars(known), self._numbers(rest)
@@ -108,7 +108,7 @@ def add_output(parser: Parser, *, json: str, shell: bool = True, version: bool =
     output.add_argument("-h", "--help", action="store_true", help="print this")
 
 
-def selection_of(words: "Words", numbers: "Sequence[str]" = ()) -> Selection:
+def selection_of(words: "Options", numbers: "Sequence[str]" = ()) -> Selection:
     """The selection that these options (no others are left) and numbers mean."""
     first = [*numbers, *(words.pop("port", None) or ())]
     if words["exclude"]:

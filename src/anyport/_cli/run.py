@@ -24,15 +24,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anyport._cli.parser import Words
+    from anyport._cli.parser import Options
     from anyport._find.found import Answer
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 REPORT_TO = "--report-to="  # descriptor of a pipe, comma, pid of the caller or 0
 
 
-# What the parser gives when no option is there; a test compares.
-DEFAULTS: "Words" = {
+# What holds when an option is not there; `run_options` has their names from here, too.
+DEFAULTS: "Options" = {
     "hand_over": AUTO, "env": [], "retries": RETRIES, "port_file": None, "detach": False, "log": None, "verbose": False,
     "ready_timeout": None, "json": False, "help": False, "own": [],
 }  # fmt: skip
@@ -122,11 +122,11 @@ class Command:
         return output.DONE
 
 
-def _read(args: "Sequence[str]") -> "tuple[Words, Selection | None, list[str]]":
+def _read(args: "Sequence[str]") -> "tuple[Options, Selection | None, list[str]]":
     if args[:1] != ["--"]:
         from anyport._cli.run_options import read
 
-        return read(args)
+        return read(args, DEFAULTS)
     return dict(DEFAULTS), Selection(), list(args[1:])  # without argparse, which is half of the start-up time
 
 

@@ -1,13 +1,13 @@
-"""The words of `anyport run`, for whoever says more than `anyport run -- COMMAND`."""
+"""The options of `anyport run`, for whoever says more than `anyport run -- COMMAND`."""
 
 from anyport._cli.parser import Parser, add_output, add_selection, selection_of, split_command
-from anyport._run.plan import AUTO, HAND_OVERS, RETRIES, ports_for
+from anyport._run.plan import HAND_OVERS, RETRIES, ports_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anyport._cli.parser import Words
+    from anyport._cli.parser import Options
     from anyport._find.selection import Selection
 
 _DESCRIPTION = """\
@@ -49,27 +49,23 @@ exit status:
   the program can't be executed, 127 if it is not found
 """
 
-_OURS = (
-    "hand_over", "env", "retries", "port_file", "detach", "log", "verbose", "ready_timeout", "json", "help", "own",
-)  # fmt: skip
-
 _ELSEWHERE = {
     "--shell": "the program finds PORT, or WEB_PORT and the like, in its environment",
     "--shell-file": "--port-file FILE gets the port when the program listens on it",
 }
 
 
-def _parser() -> Parser:
+def _parser(defaults: "Options") -> Parser:
     usage = "anyport run [option ...] -- COMMAND [ARG ...]"
     parser = Parser("anyport run", usage, _DESCRIPTION, _EPILOG, _ELSEWHERE)
     how = parser.add_argument_group("how it gets the port")
-    how.add_argument("--hand-over", metavar="MODE", default=AUTO, help=f"{', '.join(HAND_OVERS)} (the default is auto)")
+    how.add_argument("--hand-over", metavar="MODE", help=f"{', '.join(HAND_OVERS)} (the default is auto)")
     how.add_argument(
-        "--map", dest="own", metavar="PORT[=LABEL]", action="append", default=[],
+        "--map", dest="own", metavar="PORT[=LABEL]", action="append",
         help="a number in the program itself, which stands for the port; repeatable",
     )  # fmt: skip
-    how.add_argument("--env", metavar="NAME={port}", action="append", default=[], help="a variable for it; repeatable")
-    how.add_argument("--retries", metavar="COUNT", default=RETRIES, help="restarts when it loses its port (5)")
+    how.add_argument("--env", metavar="NAME={port}", action="append", help="a variable for it; repeatable")
+    how.add_argument("--retries", metavar="COUNT", help=f"restarts when it loses its port ({RETRIES})")
     ready = parser.add_argument_group("when it is ready: it listens on the port")
     ready.add_argument("--port-file", metavar="FILE", help="write the port to this file then")
     ready.add_argument("--detach", action="store_true", help="print the port then, and leave it in the background")
@@ -80,16 +76,20 @@ def _parser() -> Parser:
     )
     add_selection(parser, port=True)
     add_output(parser, json="in the port file, and with --detach: port, hosts and protocols as JSON", shell=False)
+    parser.set_defaults(**defaults)
     return parser
 
 
-def read(args: "Sequence[str]") -> "tuple[Words, Selection | None, list[str]]":
-    """The words, the selection and the command; no selection, but the text under `help`, if that is asked for."""
-    parser = _parser()
-    options, command = split_command(args, parser)
-    words, _ = parser.read(options)
-    ours = {name: words.pop(name) for name in _OURS}
+def read(args: "Sequence[str]", defaults: "Options") -> "tuple[Options, Selection | None, list[str]]":
+    """Return the options of these names, the selection and the command.
+
+    If help is asked for there is no selection, but a text under `help`.
+    """
+    parser = _parser(defaults)
+    before, command = split_command(args, parser)
+    options, _ = parser.read(before)
+    ours = {name: options.pop(name) for name in defaults}
     if ours["help"]:
         return {**ours, "help": parser.format_help()}, None, command
-    words["count"] = ports_for(ours["own"], words["count"], words["as_"])
-    return ours, selection_of(words), command
+    options["count"] = ports_for(ours["own"], options["count"], options["as_"])
+    return ours, selection_of(options), command
