@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Stream = int | IO[Any] | None
 
-_PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PACKAGES = os.path.abspath(f"{__file__}/../../..")  # where the package lies, for sys.path
 _COMMAND = "import sys; sys.path.append(sys.argv.pop(1)); from anyport.__main__ import main; main()"
 _GRACE = 10.0  # seconds that a program may take to end after SIGTERM, before it is killed
 
