@@ -31,7 +31,7 @@ READING_ORDER = [
     "_hold", "_hold.door", "_hold.holder", "_hold.activation", "_hold.hold",
     "_supervise", "_supervise.enter", "_supervise.policy", "_supervise.passage", "_supervise.mapping",
     "_supervise.supervisor",
-    "_run", "_run.template", "_run.signals", "_run.program", "_run.plan", "_run.handover", "_run.report",
+    "_run", "_run.template", "_run.signals", "_run.program", "_run.plan", "_run.order", "_run.handover", "_run.report",
     "_run.readiness", "_run.conflict", "_run.deadlines", "_run.watch", "_run.daemon", "_run.runner", "_run.detach",
     "_run.run",
     "_serve", "_serve.owners", "_serve.pool", "_serve.listener", "_serve.connection", "_serve.log", "_serve.server",

@@ -360,7 +360,7 @@ def test_help_is_there() -> None:
     """With its own options; what is not for people is not shown."""
     shown = run("--help").stdout
     assert "--hand-over MODE" in shown
-    assert "report-to" not in shown
+    assert "from-library" not in shown
 
 
 def test_the_form_without_options_means_what_the_parser_would_say() -> None:
