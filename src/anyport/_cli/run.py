@@ -38,7 +38,7 @@ DEFAULTS: "Options" = {
 
 
 class Command:
-    """A command line that was understood; `text` is all that is to be written, if it is not empty."""
+    """Read a command line of `anyport run`, and do what it says: nothing but to write `text`, if there is one."""
 
     def __init__(self, args: "Sequence[str]") -> None:
         options, selection, command = _read(args)
@@ -190,7 +190,7 @@ def main(args: "Sequence[str]") -> int:
 
 
 def status_of(error: AnyportError) -> int:
-    """The exit status for an error of ours, as `env` and `timeout` have it; of a program that ended early, its own."""
+    """Return the exit status for an error of ours, as `env` and `timeout` have it, or that of the program."""
     if isinstance(error, NotReady):
         return error.status or FAILED
     if isinstance(error, ProgramNotFound):

@@ -28,14 +28,14 @@ a dollar sign. It finds the number in PORT too, and in WEB_PORT for a label.
 
 _EPILOG = """\
 hand-overs:
-  supervised  the port stays held, and of all programs this one and what it starts
-              are let in; sudo does not work in it, unless root calls
+  supervised  the port stays held, and only this program and what it starts are
+              let in; sudo does not work in it, unless root calls
   shared      the port stays held; a program that sets SO_REUSEADDR, as nearly all
-              servers do, binds and listens all the same; so can a stranger
+              servers do, can bind it and listen, but so can any other one
   inherited   the program gets a listening socket: LISTEN_FDS, or {fd}
-  released    the port is let go at the moment the program starts; when somebody
-              else takes it, another one and a restart
-  auto        supervised; shared where that can't be, and then released when the
+  released    the port is let go at the moment the program starts; if another program
+              takes it, this one is started again on another port
+  auto        supervised; shared where that is impossible, and then released if the
               program seems to set no SO_REUSEADDR; inherited if an argument has {fd}
 
 With --map 8080 this number means the port for the program and what it starts: for
@@ -64,13 +64,15 @@ def _parser(defaults: "Options") -> Parser:
         "--map", dest="own", metavar="PORT[=LABEL]", action="append",
         help="a number in the program itself, which stands for the port; repeatable",
     )  # fmt: skip
-    how.add_argument("--env", metavar="NAME={port}", action="append", help="a variable for it; repeatable")
-    how.add_argument("--retries", metavar="COUNT", help=f"restarts when it loses its port ({RETRIES})")
+    how.add_argument("--env", metavar="NAME={port}", action="append", help="a variable for the program; repeatable")
+    how.add_argument(
+        "--retries", metavar="COUNT", help=f"how often it is started again when it loses its port ({RETRIES})"
+    )
     ready = parser.add_argument_group("when it is ready: it listens on the port")
     ready.add_argument("--port-file", metavar="FILE", help="write the port to this file then")
     ready.add_argument("--detach", action="store_true", help="print the port then, and leave it in the background")
     ready.add_argument("--log", metavar="FILE", help="with --detach: append its output to this file (/dev/null)")
-    ready.add_argument("-v", "--verbose", action="store_true", help="say then on standard error which port it is")
+    ready.add_argument("-v", "--verbose", action="store_true", help="say on standard error which port it is then")
     ready.add_argument(
         "--ready-timeout", metavar="TIME", help="stop it if it is not ready by then (30s if somebody waits for it)"
     )

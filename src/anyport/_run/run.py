@@ -32,7 +32,7 @@ _GRACE = 10.0  # seconds that a program may take to end after SIGTERM, before it
 
 
 class Running(metaclass=BornOfFunction):
-    """A program that has its port; made by `anyport.run`, ended by `terminate` or the end of a `with` block.
+    """A program that has its port: made by `anyport.run`, ended by `terminate` or the end of a `with` block.
 
     Between them stands a runner, a process of its own that holds the port and passes signals on.  When the process
     that called `anyport.run` ends, however it does, the program is ended too, unless it was detached.  A process that
@@ -53,16 +53,16 @@ class Running(metaclass=BornOfFunction):
 
     @property
     def port(self) -> int:
-        """The number, or the first of several."""
+        """Return the number of the port, or of the first of several."""
         return self.ports[0]
 
     @property
     def returncode(self) -> "int | None":
-        """The program's exit status, negative for a signal that ended it; None as long as it runs."""
+        """Return the program's exit status, negative for a signal that ended it; None as long as it runs."""
         return self._runner.poll() if os.getpid() == self._owner else None
 
     def wait(self, timeout: "float | None" = None) -> int:
-        """Wait for the program's end; its exit status.
+        """Wait for the program's end, and return its exit status.
 
         Args:
             timeout: seconds, after which `subprocess.TimeoutExpired` is raised (default: no limit).
@@ -70,7 +70,7 @@ class Running(metaclass=BornOfFunction):
         return self._runner.wait(timeout)
 
     def terminate(self) -> None:
-        """Send the program SIGTERM, and don't wait; nothing if it has ended."""
+        """Send the program SIGTERM, unless it has ended, and don't wait."""
         if os.getpid() == self._owner:
             self._runner.terminate()
 
@@ -219,7 +219,7 @@ def _send(ours: "_socket.socket", order: bytes, runner: "subprocess.Popen[bytes]
 
 
 def _own(given: "int | Iterable[int] | Mapping[int, str] | None") -> "list[str]":
-    """The program's own numbers as the command has them."""
+    """Return the program's own numbers, as texts such as the command takes: `8080`, or `8080=web`."""
     if given is None:
         return []
     if isinstance(given, Mapping):

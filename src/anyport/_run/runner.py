@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """One run, with all its starts.
+    """Do one run, with all its starts.
 
     `caller` is a descriptor that is readable when the process has ended that the program must not outlive (or None),
     `closed` are the standard streams that the caller had closed, and `alone` says that nobody waits for our end.
@@ -63,9 +63,9 @@ class Runner:
         self._stops = report.pipe is None  # with the program, for a shell to see; who reads reports is none
 
     def run(self) -> int:
-        """Start the program, and again as long as it loses its port; its exit status, negative for a signal.
+        """Start the program, and again as long as it loses its port; return its exit status, negative for a signal.
 
-        AnyportError when there is no port, or the program could not be started or had to be stopped.
+        Raise AnyportError when there is no port, or the program could not be started or had to be stopped.
         """
         held = self._choose()
         self._signals = Signals()
@@ -134,12 +134,12 @@ class Runner:
             self._report.never_ready(status)
 
     def _share_instead(self, error: OSError, held: HandOver) -> None:
-        """The program can't be supervised: share the port, if we may choose, and say so."""
+        """Share the port with a program that can't be supervised, if we may choose, and say so."""
         why = enter.reason(error, self._plan.file)
         if self._plan.hand_over == SUPERVISED or held.own:
             raise HandOverUnavailable(
                 f"the program can't be supervised: {why}",
-                hint="--map needs that" if held.own else "--hand-over shared, or auto, does without",
+                hint="--map needs that" if held.own else "--hand-over shared, or auto, works without that",
             ) from None
         held.share()
         self._attempts = conflict.Attempts(held.protocols)
@@ -175,7 +175,7 @@ class Runner:
         self._report.tell("note", f"{text}; {what if left else 'no retry is left'}", "")
 
     def _leave_behind(self, held: HandOver, status: int) -> None:
-        """A daemon keeps the hold: here if nobody waits for our end, else in another process."""
+        """Keep the hold for a daemon, if there is one: here if nobody waits for our end, else in another process."""
         if not held.descriptors:
             return
         if supervisor := self._supervisor:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """A program that was started as `pid`, in one of the states above.
+    """Watch a program that was started as `pid`, and is in one of the states above.
 
     `failure` is why it had to be stopped, if it had to; `is_to_end` says that somebody wanted it to end, so that it is
     not started again.
@@ -87,7 +87,7 @@ class Watch:
 
     @property
     def time_left(self) -> float:
-        """The seconds in which the program has to be ready."""
+        """Return the seconds in which the program has to be ready."""
         return self._deadlines.at[deadlines.GIVE_UP] - time.monotonic()
 
     def look(self) -> None:
@@ -188,12 +188,12 @@ class Watch:
         self._fail(too_late(self._held.numbers, self._held.ports, self._plan.limit or 0))
 
     def _fail(self, failure: AnyportError) -> None:
-        """Stop the program for this reason."""
+        """Stop the program, and remember this as the reason unless there is one already."""
         self.failure = self.failure or failure
         self.stop()
 
     def stop(self) -> None:
-        """End the program, at first by asking; what it left, if it has ended itself."""
+        """End the program, at first by asking; if it has ended, end what it left."""
         if self._state == deadlines.ENDED:
             end_descendants(self.sleep)
         elif self._state not in (deadlines.STOPPING, deadlines.KILLED):
@@ -204,7 +204,7 @@ class Watch:
             signals.continue_program(self.pid)
 
     def sleep(self, seconds: float) -> None:
-        """Wait so long, and answer what the program's processes call meanwhile."""
+        """Wait for so many seconds, and answer what the program's processes call meanwhile."""
         supervisor = self._supervisor
         if supervisor is None or supervisor.is_over:
             time.sleep(seconds)
@@ -228,7 +228,7 @@ def wait_for_daemon(watch: Watch, sent: "signals.Signals") -> None:
 def _poll(
     signals_fd: int, supervisor: "Supervisor | None", attempts: "Attempts | None", others: "Mapping[int | None, int]"
 ) -> "select.poll":
-    """Return what waits for all of these at once."""
+    """Return a poll object that waits for all of these at once."""
     poll = select.poll()
     poll.register(signals_fd, select.POLLIN)
     if supervisor and not supervisor.is_over:
