@@ -21,9 +21,10 @@ def test_an_order_survives_the_way(text: str) -> None:
 
 
 def test_half_an_order_is_none() -> None:
-    """Whoever wrote it was killed."""
+    """Whoever wrote it was killed, or it was no order at all."""
     assert unpack(pack(order())[:-1]) is None
-    assert unpack(b"") is None
+    for line in (b"", b"\n", b"{garbage}\n", b"5\n"):
+        assert unpack(line) is None
 
 
 def test_the_plan_is_what_was_asked_for() -> None:

@@ -30,10 +30,13 @@ def pack(order: "Order") -> bytes:
 
 
 def unpack(line: bytes) -> "Order | None":
-    """Return the order of a line, or None if that is not whole: whoever wrote it has ended."""
+    """Return the order of a line, or None if there is none in it, or half of one: whoever wrote it has ended."""
     from json import loads
 
-    return loads(os.fsdecode(line)) if line.endswith(b"\n") else None
+    try:
+        return loads(os.fsdecode(line)) if line.startswith(b"{") and line.endswith(b"}\n") else None
+    except ValueError:
+        return None
 
 
 def descriptors(word: str) -> "tuple[int, int]":

@@ -96,8 +96,10 @@ class Watch:
             return
         try:
             is_ready = self.readiness.look()
-        except OSError as error:
-            self._be_blind(error)
+        except OSError as error:  # which matters only if somebody waits for what the table would show
+            self._expect_nothing()
+            if self._plan.is_awaited:
+                self._fail(blind(error))
         else:
             if is_ready:
                 self._tell_ready()
@@ -172,12 +174,6 @@ class Watch:
                 self.stop()  # whoever waited for it is gone
         except AnyportError as error:  # the port file
             self._fail(error)
-
-    def _be_blind(self, error: OSError) -> None:
-        """Do without the socket table, which can't be seen: that matters only if somebody waits for what it shows."""
-        self._expect_nothing()
-        if self._plan.is_awaited:
-            self._fail(blind(error))
 
     def _expect_nothing(self) -> None:
         if self._state in (deadlines.LOOKING, deadlines.TOLD):
