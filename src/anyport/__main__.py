@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         json: bool
 
         def run(self) -> int:
-            """Do what it says, and return the exit status."""
+            """Do what the command line says; return the exit status."""
             ...
 
 

@@ -1,4 +1,4 @@
-"""`anyport doctor`: its words, and what it does."""
+"""`anyport doctor`: its options, and what it does."""
 
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
@@ -44,18 +44,18 @@ def _parser() -> Parser:
 
 
 class Command:
-    """A command line that was understood."""
+    """Read a command line of `anyport doctor`, and do what it says."""
 
     def __init__(self, args: "Sequence[str]") -> None:
         parser = _parser()
-        words, numbers = parser.read(args)
-        self.text = parser.format_help() if words["help"] else ""
-        self.json: bool = words["json"]
+        options, numbers = parser.read(args)
+        self.text = parser.format_help() if options["help"] else ""
+        self.json: bool = options["json"]
         if numbers and not self.text:
             raise InvalidSelection(f"doctor takes no argument: {numbers[0]}", hint="`anyport --help` lists the verbs")
 
     def run(self) -> int:
-        """Do it; the exit status."""
+        """Write what this system allows and what should be changed; return the exit status."""
         from signal import SIG_DFL, SIGCHLD, signal
 
         from anyport import _background

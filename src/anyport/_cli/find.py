@@ -1,4 +1,4 @@
-"""`anyport`, and `anyport find`: its words, and what it does."""
+"""`anyport`, and `anyport find`: its options, and what it does."""
 
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output, add_selection, selection_of
@@ -36,7 +36,7 @@ outside the ephemeral range to nobody by itself; a program that names the number
 can take it.
 
 Durations are written 500ms, 30s, 10m or 24h. The ports go to standard output,
-all talk to standard error.
+messages to standard error.
 
 exit status:
   0 done; 1 no unused port, with the reason; 2 wrong usage; 130 interrupted
@@ -61,25 +61,25 @@ def _parser() -> Parser:
 
 
 class Command:
-    """A command line that was understood: what to choose, and how to write it."""
+    """Read a command line of `anyport find`: what to choose, and how to write it."""
 
     def __init__(self, args: "Sequence[str]") -> None:
         parser = _parser()
-        words, numbers = parser.read(args)
+        options, numbers = parser.read(args)
         self.text = ""
-        self.json: bool = words.pop("json")
-        shell, file = words.pop("shell"), words.pop("shell_file")
-        self._asks = not words.pop("no_portserver")
-        if words.pop("help"):
+        self.json: bool = options.pop("json")
+        shell, file = options.pop("shell"), options.pop("shell_file")
+        self._asks = not options.pop("no_portserver")
+        if options.pop("help"):
             self.text = parser.format_help()
-        if words.pop("version"):
+        if options.pop("version"):
             self.text = f"anyport {__version__}\n"
         if not self.text:
-            self.selection = selection_of(words, numbers)
+            self.selection = selection_of(options, numbers)
             self.lines = output.ShellLines(self.selection, shell=shell, file=file, json=self.json)
 
     def run(self) -> int:
-        """Do it; the exit status."""
+        """Find the ports and write them; return the exit status."""
         from anyport._find.found import CALLER, NOBODY, answer_or_ask
 
         self.lines.check()

@@ -1,4 +1,4 @@
-"""`anyport hold`: its words, and what it does."""
+"""`anyport hold`: its options, and what it does."""
 
 from anyport import _processes
 from anyport._cli import output
@@ -17,7 +17,7 @@ holds it until the caller ends. N is a number to try first; repeatable.
 
   port=$(anyport hold) || exit      held as long as this shell runs
   anyport hold --for 10m            for ten minutes, whoever calls
-  anyport hold --release 26009      now
+  anyport hold --release 26009      end the hold of this port
 """
 
 _EPILOG = """\
@@ -46,25 +46,25 @@ def _parser() -> Parser:
 
 
 class Command:
-    """A command line that was understood: what to hold and until when, or what to release."""
+    """Read a command line of `anyport hold`: what to hold and until when, or what to release."""
 
     def __init__(self, args: "Sequence[str]") -> None:
         parser = _parser()
-        words, numbers = parser.read(args)
-        self.text = parser.format_help() if words.pop("help") else ""
-        self.json: bool = words.pop("json")
-        shell, file = words.pop("shell"), words.pop("shell_file")
-        pid, time, release = (words.pop(name) for name in ("while_", "for_", "release"))
+        options, numbers = parser.read(args)
+        self.text = parser.format_help() if options.pop("help") else ""
+        self.json: bool = options.pop("json")
+        shell, file = options.pop("shell"), options.pop("shell_file")
+        pid, time, release = (options.pop(name) for name in ("while_", "for_", "release"))
         self.release = 0 if release is None else check_port(release)
         if self.release and list(args) not in (["--release", release], [f"--release={release}"]):
             raise InvalidSelection("--release goes with nothing else", hint=f"anyport hold --release {release}")
         self.seconds = None if time is None else _check_time(time)
         self.pid = None if pid is None else _processes.check_pid(pid)
-        self.selection = selection_of(words, numbers)
+        self.selection = selection_of(options, numbers)
         self.lines = output.ShellLines(self.selection, shell=shell, file=file, json=self.json)
 
     def run(self) -> int:
-        """Do it; the exit status."""
+        """Hold ports and write them, or release one; return the exit status."""
         return self._release() if self.release else self._hold()
 
     def _hold(self) -> int:
@@ -84,7 +84,7 @@ class Command:
         return output.DONE
 
     def _ends(self) -> "list[int]":
-        """Descriptors that are readable when a process has ended whose end is that of the hold."""
+        """Return the descriptors that are readable when a process has ended whose end is that of the hold."""
         if self.pid is not None:
             return [_processes.process(self.pid)]
         return [] if self.seconds is not None else [_processes.caller()]

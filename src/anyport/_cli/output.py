@@ -1,4 +1,4 @@
-"""What the command writes: data to standard output, talk to standard error, never a traceback."""
+"""What the command writes: data to standard output, messages to standard error, never a traceback."""
 
 import os
 import sys
@@ -21,11 +21,11 @@ _SHELL_FILE = "the shell file"  # in messages
 
 
 class OutputError(AnyportError, OSError):
-    """Standard output is closed, full or broken."""
+    """Say that standard output is closed, full or broken."""
 
 
 class BrokenPipe(OutputError):
-    """The program that reads our output has ended."""
+    """Say that the program that reads our output has ended."""
 
 
 def tell(kind: str, message: str, hint: str) -> None:
@@ -42,7 +42,7 @@ def tell(kind: str, message: str, hint: str) -> None:
 
 
 def fail(error: AnyportError, *, json: bool = False, status: int = NOTHING_THERE) -> int:
-    """Say what failed; the exit status, which is this one if the question was right and could not be answered."""
+    """Say what failed; return the exit status: `status` if the question was right and could not be answered."""
     message = str(error)
     refusals = error.refusals if isinstance(error, NoUnusedPort) else []
     if json and not isinstance(error, (OutputError, InvalidSelection)):
@@ -66,7 +66,7 @@ def _more(error: AnyportError) -> "dict[str, object]":
 
 
 def check() -> None:
-    """OutputError if standard output is closed: nothing must be given out that nobody can read.
+    """Raise OutputError if standard output is closed: nothing must be given out that nobody can read.
 
     A descriptor that is opened later could take its number, and be written to instead.
     """
@@ -75,7 +75,7 @@ def check() -> None:
 
 
 def write(text: str) -> None:
-    """Write to standard output, all of it; OutputError if that is not possible."""
+    """Write all of the text to standard output; raise OutputError if that is not possible."""
     data = text.encode(errors="backslashreplace")  # a file name, and an interface's, may be any bytes
     try:
         while data:
@@ -89,7 +89,7 @@ def write(text: str) -> None:
 
 
 def write_until_closed(text: str) -> None:
-    """The same for something to look at: whoever reads it may stop at any line, as `head` does."""
+    """Write something to look at to standard output; whoever reads it may stop at any line, as `head` does."""
     try:
         write(text)
     except BrokenPipe:
@@ -104,7 +104,7 @@ def written(
     json: bool = False,
     **more: object,
 ) -> str:
-    """The answer as JSON (`more` goes there only), as lines for eval if there are variables, or as plain lines."""
+    """Return the answer as JSON (with `more`), as lines for eval if there are variables, or as plain lines."""
     if json:
         return as_json({**as_facts(answer, labels), **more})
     if variables:
@@ -113,12 +113,12 @@ def written(
 
 
 def shell_lines(variables: "Sequence[str]", ports: "Sequence[int]") -> str:
-    """Lines for a shell to eval; letters, digits and _ need no quotes, and so other readers of such files agree."""
+    """Return lines for a shell to eval; letters, digits and _ need no quotes, so other readers of such files agree."""
     return "".join(f"{name}={port}\n" for name, port in zip(variables, ports, strict=True))
 
 
 class ShellLines:
-    """What of an answer becomes variables: `printed` are their names if standard output gets the lines, too."""
+    """Write an answer as variables; `printed` are their names if standard output gets the lines, too."""
 
     def __init__(self, selection: "Selection", *, shell: bool, file: "str | None", json: bool) -> None:
         if shell and json:
@@ -130,7 +130,7 @@ class ShellLines:
         self.printed = self._variables if shell else ()
 
     def check(self) -> None:
-        """AnyportError if there can be no such file: before a port is given out that nobody would learn."""
+        """Raise AnyportError if the file can't be written, before a port is given out that nobody would learn."""
         if self._file is not None:
             from anyport._files import check_place
 

@@ -1,4 +1,4 @@
-"""The words that the verbs share: options that say which port, how they are read, and put together into a selection."""
+"""The options that the verbs share: those that say which port, how they are read, and the selection that they make."""
 
 import argparse
 import os
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn
 
-    Words = dict[str, Any]  # option by option, what argparse made of a command line
+    Options = dict[str, Any]  # option by option, what argparse made of a command line
 
 
 class Parser(argparse.ArgumentParser):
-    """One verb's options, and `--json` and `--help`, which every verb has; errors are InvalidSelection.
+    """Parse one verb's options, and `--json` and `--help`, which every verb has; raise InvalidSelection for errors.
 
     `elsewhere` has options of other verbs only, each with what there is here instead.
     """
@@ -31,13 +31,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> "NoReturn":
         raise InvalidSelection(message, hint=_hint([], self))
 
-    def read(self, args: "Sequence[str]") -> "tuple[Words, list[str]]":
-        """The options, and the numbers among them."""
+    def read(self, args: "Sequence[str]") -> "tuple[Options, list[str]]":
+        """Return the options, and the numbers among them."""
         known, rest = self.parse_known_args(_joined(args, self))
         return vars(known), self._numbers(rest)
 
     def _numbers(self, rest: "Sequence[str]") -> "list[str]":
-        """The arguments that are no options, wherever they stand: argparse wants its positional ones side by side."""
+        """Return the arguments that are no options, wherever they stand: argparse wants its own side by side."""
         if "--" in rest:
             at = list(rest).index("--")
             return [*self._numbers(rest[:at]), *rest[at + 1 :]]
@@ -60,11 +60,11 @@ def _hint(unknown: "Sequence[str]", parser: Parser) -> str:
     from difflib import get_close_matches
 
     options = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
-    words = [word.partition("=")[0] for word in unknown if word.startswith("--")]
-    for word in words:
-        if word in parser.elsewhere:
-            return parser.elsewhere[word]
-    close = [match for word in words for match in get_close_matches(word, options, 1, 0.7)]
+    names = [name.partition("=")[0] for name in unknown if name.startswith("--")]
+    for name in names:
+        if name in parser.elsewhere:
+            return parser.elsewhere[name]
+    close = [match for name in names for match in get_close_matches(name, options, 1, 0.7)]
     return f"did you mean {close[0]}?" if close else f"`{parser.prog} --help` lists the options"
 
 
@@ -76,7 +76,7 @@ def add_selection(parser: Parser, *, port: bool = False) -> None:
     which.add_argument("--only", action="store_true", help="no other than the numbers given (or than the name's own)")
     which.add_argument("--from", dest="from_", metavar="N", help="the first unused number at or above N")
     which.add_argument("--in", dest="in_", metavar="LIST", help="one of these, such as 7002-7011,8000")
-    which.add_argument("--order", metavar="ORDER", help="of --in: random (the default) or ascending")
+    which.add_argument("--order", metavar="ORDER", help="how to go through --in: random (the default) or ascending")
     which.add_argument("--ephemeral", action="store_true", help="the kernel's choice, by bind to port 0")
     which.add_argument("--name", metavar="NAME", help="the same number each time for this user and name, while unused")
     which.add_argument("--here", action="store_true", help="the same, for the git work tree (or folder) you are in")
@@ -84,12 +84,12 @@ def add_selection(parser: Parser, *, port: bool = False) -> None:
     many = parser.add_argument_group("how many")
     many.add_argument("-n", dest="count", metavar="COUNT", help="so many different ones, all or none")
     many.add_argument("--contiguous", action="store_true", help="consecutive numbers")
-    many.add_argument("--as", dest="as_", metavar="LABEL", action="append", help="one for each label; repeatable")
+    many.add_argument("--as", dest="as_", metavar="LABEL", action="append", help="one port for each label; repeatable")
     where = parser.add_argument_group("where it must be unused")
-    where.add_argument("--host", metavar="ADDR", action="append", help="here; repeatable (default: everywhere)")
+    where.add_argument("--host", metavar="ADDR", action="append", help="on this address; repeatable (default: on all)")
     where.add_argument("--tcp", action="store_true", help="for TCP (the default)")
     where.add_argument("--udp", action="store_true", help="for UDP; with --tcp one number for both")
-    where.add_argument("--strict", action="store_true", help="leftovers in TIME_WAIT count as use")
+    where.add_argument("--strict", action="store_true", help="connections left in TIME_WAIT count as use")
     where.add_argument(
         "--keep", metavar="TIME", default=KEEP, help="how long other callers choose another one (60s; 0: no ledger)"
     )
@@ -107,16 +107,16 @@ def add_output(parser: Parser, *, json: str, shell: bool = True, version: bool =
     output.add_argument("-h", "--help", action="store_true", help="print this")
 
 
-def selection_of(words: "Words", numbers: "Sequence[str]" = ()) -> Selection:
-    """The selection that these options (no others are left) and numbers mean."""
-    first = [*numbers, *(words.pop("port", None) or ())]
-    if words["exclude"]:
-        words["exclude"] = ",".join(words["exclude"])
-    return Selection(first or None, **words)
+def selection_of(options: "Options", numbers: "Sequence[str]" = ()) -> Selection:
+    """Return the selection that these options (no others are left) and numbers mean."""
+    first = [*numbers, *(options.pop("port", None) or ())]
+    if options["exclude"]:
+        options["exclude"] = ",".join(options["exclude"])
+    return Selection(first or None, **options)
 
 
 def _joined(args: "Sequence[str]", parser: argparse.ArgumentParser) -> "list[str]":
-    """`--keep -1s` as `--keep=-1s`: argparse takes what begins with a dash for an option, and would hide the value."""
+    """Write `--keep -1s` as `--keep=-1s`: argparse takes what begins with a dash for an option, and would hide it."""
     takes_value = _taking_a_value(parser)
     joined: list[str] = []
     for arg in args:
@@ -134,7 +134,7 @@ def _joined(args: "Sequence[str]", parser: argparse.ArgumentParser) -> "list[str
 
 
 def split_command(args: "Sequence[str]", parser: Parser) -> "tuple[list[str], list[str]]":
-    """Our options, and the command behind them, which begins at the first word that is none, or behind `--`."""
+    """Return our options, and the command behind them: it begins at the first word that is none, or behind `--`."""
     takes_value = _taking_a_value(parser)
     at = 0
     while at < len(args) and args[at].startswith("-") and args[at] not in ("-", "--"):

@@ -24,35 +24,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anyport._cli.parser import Words
+    from anyport._cli.parser import Options
     from anyport._find.found import Answer
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
-REPORT_TO = "--report-to="  # descriptor of a pipe, comma, pid of the caller or 0
+_REFUSED = "the system refuses"
 
-
-# What the parser gives when no option is there; a test compares.
-DEFAULTS: "Words" = {
+# What holds when an option is not there; `run_options` has their names from here, too.
+DEFAULTS: "Options" = {
     "hand_over": AUTO, "env": [], "retries": RETRIES, "port_file": None, "detach": False, "log": None, "verbose": False,
     "ready_timeout": None, "json": False, "help": False, "own": [],
 }  # fmt: skip
 
 
 class Command:
-    """A command line that was understood; `pipe` is where to report, and `caller` whom the program must not outlive."""
+    """Read a command line of `anyport run`, and do what it says: nothing but to write `text`, if there is one."""
 
-    def __init__(self, args: "Sequence[str]", pipe: "int | None" = None, caller: int = 0) -> None:
-        words, selection, command = _read(args)
-        self.text: str = words.pop("help") or ""
-        self.json: bool = words.pop("json")
-        self.detach: bool = words.pop("detach")
-        self.log: str | None = words.pop("log")
-        self.verbose: bool = words.pop("verbose")
-        self.pipe, self.caller = pipe, caller
-        variables = dict(map(parse_variable, words.pop("env")))
+    def __init__(self, args: "Sequence[str]") -> None:
+        options, selection, command = _read(args)
+        self.text: str = options.pop("help") or ""
+        self.json: bool = options.pop("json")
+        self.detach: bool = options.pop("detach")
+        self.log: str | None = options.pop("log")
+        self.verbose: bool = options.pop("verbose")
+        variables = dict(map(parse_variable, options.pop("env")))
         if selection:
             template = Template(command, variables, selection.labels)
-            self.plan = Plan(selection, template, is_awaited=self.detach or pipe is not None, **words)
+            self.plan = Plan(selection, template, is_awaited=self.detach, **options)
             self._check_together()
 
     def _check_together(self) -> None:
@@ -66,45 +64,17 @@ class Command:
             raise InvalidSelection("--json has nothing to write", hint="it goes with --port-file and --detach")
 
     def run(self) -> int:
-        """Do it; the program's status, negative for a signal."""
-        for label in self.plan.unseen():
-            output.tell(
-                "warning", f"no argument has {{{label}}}; whether the program reads {variable(label)} can't be seen", ""
-            )  # fmt: skip
-        selection = self.plan.selection
-        if selection.count > max(1, len(self.plan.own)) and not (selection.labels or selection.contiguous):
-            text = f"the program can be told the first of {selection.count} ports only"
-            output.tell("warning", text, "give each a label: --as web --as db, for {web} and {db}")
-        closed = _background.fill()
+        """Run the program, or leave it in the background; return its status, negative for a signal, or 0."""
+        closed = _prepare(self.plan)
         if self.plan.port_file is not None:
             remove(self.plan.port_file, PORT_FILE)  # of an earlier run: whoever waits for it would believe it
-        if self.detach:
-            return self._detach(closed)
-        return self._run(self._report(self.pipe), closed, caller=self.caller)
+        return self._detach(closed) if self.detach else _run(self.plan, self._report(None), closed)
 
     def _report(self, pipe: "int | None") -> Report:
         return Report(output.tell, pipe=pipe, write=self._written, port_file=self.plan.port_file, verbose=self.verbose)
 
     def _written(self, found: "Answer", labels: "tuple[str, ...]", pid: int) -> str:
         return output.written(found, labels, json=self.json, pid=pid)
-
-    def _run(self, report: Report, closed: "Sequence[int]", *, caller: int = 0, alone: bool = False) -> int:
-        from anyport._processes import process
-        from anyport._run.runner import Runner
-
-        try:
-            watched = process(caller) if caller else None
-            if caller and os.getppid() != caller:
-                return FAILED  # it ended before we could watch it
-            status = Runner(self.plan, report, caller=watched, closed=closed, alone=alone).run()
-        except (AnyportError, OSError) as error:
-            failure = error if isinstance(error, AnyportError) else ResourceLimit.of(error, "the system refuses")
-            if not report.failed(failure):
-                raise failure from None
-            return status_of(failure)
-        report.ended(status)
-        report.close()
-        return status
 
     def _detach(self, closed: "Sequence[int]") -> int:
         from anyport._run import detach
@@ -113,7 +83,7 @@ class Command:
             raise output.OutputError("standard output is closed, and the port is to be printed there", hint="> FILE")
         log = os.devnull if self.log is None else self.log
         detach.check_log(log)
-        background = detach.Background(lambda pipe: self._run(self._report(pipe), (), alone=True), log)
+        background = detach.Background(lambda pipe: _run(self.plan, self._report(pipe), (), alone=True), log)
         try:
             output.write(background.wait(output.tell))
         except BaseException:
@@ -122,44 +92,95 @@ class Command:
         return output.DONE
 
 
-def _read(args: "Sequence[str]") -> "tuple[Words, Selection | None, list[str]]":
+def _read(args: "Sequence[str]") -> "tuple[Options, Selection | None, list[str]]":
+    """Return the options, the selection and the command; no selection, but a text under `help`, to write only that."""
     if args[:1] != ["--"]:
         from anyport._cli.run_options import read
 
-        return read(args)
+        return read(args, DEFAULTS)
     return dict(DEFAULTS), Selection(), list(args[1:])  # without argparse, which is half of the start-up time
 
 
-def _read_report_to(word: str) -> "tuple[int, int]":
-    pipe, _, caller = word.removeprefix(REPORT_TO).partition(",")
-    if not (pipe.isdecimal() and caller.isdecimal() and len(word) < 40):
-        raise InvalidSelection(f"{word} is for the library, which starts this command", hint="leave it out")
-    os.set_inheritable(int(pipe), False)  # noqa: FBT003 - the program shall not have it
-    return int(pipe), int(caller)
+def _prepare(plan: Plan) -> "Sequence[int]":
+    """Warn of ports that the program can't be told; return the standard streams that were closed, and are filled."""
+    for label in plan.unseen():
+        output.tell(
+            "warning", f"no argument has {{{label}}}; whether the program reads {variable(label)} can't be seen", ""
+        )  # fmt: skip
+    selection = plan.selection
+    if selection.count > max(1, len(plan.own)) and not (selection.labels or selection.contiguous):
+        text = f"the program can be told the first of {selection.count} ports only"
+        output.tell("warning", text, "give each a label: --as web --as db, for {web} and {db}")
+    return _background.fill()
+
+
+def _run(plan: Plan, report: Report, closed: "Sequence[int]", *, caller: int = 0, alone: bool = False) -> int:
+    """Run the program, and report how that ends; return its status, or that of a failure that was reported.
+
+    `caller` is the pid of our parent, if the program must not outlive that, and `alone` says that nobody waits for us.
+    """
+    from anyport._processes import process
+    from anyport._run.runner import Runner
+
+    try:
+        watched = process(caller) if caller else None
+        if caller and os.getppid() != caller:
+            return FAILED  # it ended before we could watch it
+        status = Runner(plan, report, caller=watched, closed=closed, alone=alone).run()
+    except (AnyportError, OSError) as error:
+        return _reported(report, error if isinstance(error, AnyportError) else ResourceLimit.of(error, _REFUSED))
+    report.ended(status)
+    report.close()
+    return status
+
+
+def _reported(report: Report, error: AnyportError) -> int:
+    """Report an error, and return its exit status; raise it if nobody reads reports."""
+    if not report.failed(error):
+        raise error from None
+    return status_of(error)
+
+
+def _run_for_library(word: str, command: "Sequence[str]") -> int:
+    """Run this command as the library has ordered it, which is told what becomes of it; return the status.
+
+    `word` names the descriptor with the order, and the pipe to report to.
+    """
+    from anyport._run import order
+
+    reading, pipe = order.descriptors(word)
+    os.set_inheritable(pipe, False)  # noqa: FBT003 - the program shall not have it
+    report = Report(output.tell, pipe=pipe)
+    with open(reading, "rb") as lines:
+        ordered = order.unpack(lines.readline())
+    if ordered is None:
+        return FAILED
+    try:
+        plan = order.plan_of(ordered, command)
+    except AnyportError as error:
+        return _reported(report, error)
+    return _run(plan, report, _prepare(plan), caller=ordered["caller"])
 
 
 def main(args: "Sequence[str]") -> int:
-    """Run the verb with these arguments; the exit status, if it does not end like the program did."""
-    pipe: int | None = None
-    caller = 0
+    """Run the verb with these arguments; return the exit status, if it does not end like the program did."""
     command = None
     try:
         require_linux()
-        if args and args[0].startswith(REPORT_TO):  # from the library; first, to be understood when nothing else is
-            pipe, caller = _read_report_to(args[0])
-            args = args[1:]
-        command = Command(args, pipe, caller)
-        if command.text:
-            output.check()
-            output.write(command.text)
-            return output.DONE
-        status = command.run()
+        if args and args[0].startswith("--from-library="):
+            status = _run_for_library(args[0], args[2:])
+        else:
+            command = Command(args)
+            if command.text:
+                output.check()
+                output.write(command.text)
+                return output.DONE
+            status = command.run()
     except AnyportError as error:
-        if not (command is None and Report(output.tell, pipe=pipe).failed(error)):
-            output.fail(error, json=bool(command and command.json and command.detach))
+        output.fail(error, json=bool(command and command.json and command.detach))
         status = status_of(error)
     except OSError as error:
-        output.fail(ResourceLimit.of(error, "the system refuses"))
+        output.fail(ResourceLimit.of(error, _REFUSED))
         return FAILED
     if status < 0:
         from anyport._run.signals import end_like
@@ -169,7 +190,7 @@ def main(args: "Sequence[str]") -> int:
 
 
 def status_of(error: AnyportError) -> int:
-    """The exit status for an error of ours, as `env` and `timeout` have it; of a program that ended early, its own."""
+    """Return the exit status for an error of ours, as `env` and `timeout` have it, or that of the program."""
     if isinstance(error, NotReady):
         return error.status or FAILED
     if isinstance(error, ProgramNotFound):

@@ -1,4 +1,4 @@
-"""`anyport serve`: its words, and what it does."""
+"""`anyport serve`: its options, and what it does."""
 
 import os
 
@@ -57,22 +57,22 @@ def _parser() -> Parser:
 
 
 class Command:
-    """A command line that was understood: where to listen, and what to give."""
+    """Read a command line of `anyport serve`: where to listen, and what to give."""
 
     def __init__(self, args: "Sequence[str]") -> None:
         parser = _parser()
-        words, numbers = parser.read(args)
-        self.text = parser.format_help() if words["help"] else ""
-        self.json: bool = words["json"]
-        self._hold: bool = words["hold"]
-        self._verbose: bool = words["verbose"]
-        self._address: str | None = words["socket"]
-        self._pool = None if words["pool"] is None else parse_ports(words["pool"])
+        options, numbers = parser.read(args)
+        self.text = parser.format_help() if options["help"] else ""
+        self.json: bool = options["json"]
+        self._hold: bool = options["hold"]
+        self._verbose: bool = options["verbose"]
+        self._address: str | None = options["socket"]
+        self._pool = None if options["pool"] is None else parse_ports(options["pool"])
         if numbers and not self.text:
             raise InvalidSelection(f"serve takes no argument: {numbers[0]}", hint="--pool 15000-24999 names the ports")
 
     def run(self) -> int:
-        """Do it; the exit status."""
+        """Serve ports until told to stop; return the exit status."""
         import gc
 
         from anyport import _background
@@ -99,7 +99,7 @@ class Command:
         return output.DONE
 
     def _say(self, sockets: "Sequence[socket]", pool: "Pool") -> None:
-        """Where it serves, for whoever waits for that."""
+        """Write where the server listens, for whoever waits for that."""
         from shlex import quote
 
         addresses = [wire.written(sock.getsockname()) for sock in sockets]
@@ -111,7 +111,7 @@ class Command:
 
 
 def _tell(kind: str, message: str, hint: str) -> None:
-    """Say it, unless standard error takes no more, as a pipe that nobody reads: or all clients would wait for that."""
+    """Write a message, unless standard error takes no more, as a pipe that nobody reads: all clients would wait."""
     from select import POLLOUT, poll
 
     stream = poll()

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def table(header: "Sequence[str]", rows: "Sequence[Sequence[str]]", width: "int | None" = None) -> str:
-    """The rows under their header, two spaces between columns; empty columns are left out.
+    """Return the rows under their header, two spaces between columns; empty columns are left out.
 
     What stands at the end of a line is cut so that none is longer than `width` (None: it is never cut).
     """
@@ -20,7 +20,7 @@ def table(header: "Sequence[str]", rows: "Sequence[Sequence[str]]", width: "int 
 
 
 def _columns(text: str) -> int:
-    """How many columns of a terminal a text takes: CJK signs take two each, accents none."""
+    """Count the columns of a terminal that a text takes: CJK signs take two each, accents none."""
     if text.isascii():
         return len(text)
     from unicodedata import combining, east_asian_width
@@ -48,7 +48,7 @@ def _beginning(text: str, room: int) -> str:
 
 
 def terminal_width() -> "int | None":
-    """The columns of the terminal that standard output is, or None if it is none: a pipe gets everything."""
+    """Return the columns of the terminal that standard output is, or None if it is none: a pipe gets everything."""
     try:
         return os.get_terminal_size(1).columns or None
     except OSError:

@@ -1,4 +1,4 @@
-"""`anyport wait`: its words, and what it does."""
+"""`anyport wait`: its options, and what it does."""
 
 from anyport._cli import output
 from anyport._cli.parser import Parser, add_output
@@ -27,9 +27,9 @@ stale server, count in a queue, or connect to itself. UDP has no listening state
 there a socket that is bound counts.
 
 exit status:
-  0 it came to that; 1 it did not in time, or the process of --tree has ended,
-  with what stands in the way; 2 wrong usage; 125 it could not be found out, with
-  the reason; 130 interrupted
+  0 the ports are listened on, or unused; 1 they were not in time, or the process
+  of --tree has ended, with what stands in the way; 2 wrong usage; 125 it could
+  not be found out, with the reason; 130 interrupted
 """
 
 
@@ -39,7 +39,7 @@ def _parser() -> Parser:
     what.add_argument("--until", metavar="STATE", default=wait.LISTENING, help="listening (the default) or unused")
     what.add_argument("--timeout", metavar="TIME", default=wait.TIMEOUT, help="at most so long (30s)")
     what.add_argument("--tree", metavar="PID", help="only this process and what it started counts")
-    what.add_argument("--strict", action="store_true", help="leftovers in TIME_WAIT count as use")
+    what.add_argument("--strict", action="store_true", help="connections left in TIME_WAIT count as use")
     what.add_argument("--tcp", action="store_true", help="for TCP (the default)")
     what.add_argument("--udp", action="store_true", help="for UDP; with --tcp for both")
     add_output(parser, json="on time-out what stands in the way as JSON", shell=False)
@@ -47,32 +47,32 @@ def _parser() -> Parser:
 
 
 class Command:
-    """A command line that was understood: which ports, and what they are waited for."""
+    """Read a command line of `anyport wait`: which ports, and what for."""
 
     def __init__(self, args: "Sequence[str]") -> None:
         parser = _parser()
-        words, self._numbers = parser.read(args)
-        self.text = parser.format_help() if words.pop("help") else ""
-        self.json: bool = words.pop("json")
-        self._words = words
-        if words["tree"] is not None:
-            words["tree"] = check_pid(words["tree"])
+        options, self._numbers = parser.read(args)
+        self.text = parser.format_help() if options.pop("help") else ""
+        self.json: bool = options.pop("json")
+        self._options = options
+        if options["tree"] is not None:
+            options["tree"] = check_pid(options["tree"])
 
     def run(self) -> int:
-        """Do it; the exit status."""
+        """Wait until the ports are listened on, or unused; return the exit status."""
         if not self._numbers:
             raise InvalidSelection("no port to wait for", hint="anyport wait 8080")
-        wait.wait(self._numbers, **self._words)
-        if self._words["until"] == wait.UNUSED:
+        wait.wait(self._numbers, **self._options)
+        if self._options["until"] == wait.UNUSED:
             self._remark()
         return output.DONE
 
     def _remark(self) -> None:
-        """Say so if what is left over keeps out even a server with SO_REUSEADDR."""
+        """Tell of ports where what is left over keeps out even a server with SO_REUSEADDR."""
         from anyport._who.look import look
         from anyport._who.who import examine, protocols_of, read_ports
 
-        tcp, udp = self._words["tcp"], self._words["udp"]
+        tcp, udp = self._options["tcp"], self._options["udp"]
         ports, protocols = read_ports(self._numbers), protocols_of(tcp=tcp or not udp, udp=udp)
         seen = look(ports, protocols, processes=False, bind=False)
         left = PortSet(range(each.port, each.port + 1) for each in seen.occupants)  # of a range, too, one by one

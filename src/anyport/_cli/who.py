@@ -1,4 +1,4 @@
-"""`anyport who`: its words, and what it does."""
+"""`anyport who`: its options, and what it does."""
 
 from anyport._address import pair
 from anyport._cli import output
@@ -56,19 +56,19 @@ def _parser() -> Parser:
 
 
 class Command:
-    """A command line that was understood: which ports, and how to write what has them."""
+    """Read a command line of `anyport who`: which ports, and how to write what has them."""
 
     def __init__(self, args: "Sequence[str]") -> None:
         parser = _parser()
-        words, numbers = parser.read(args)
-        self.text = parser.format_help() if words["help"] else ""
-        self.json: bool = words["json"]
-        self.connections: bool = words["connections"]
+        options, numbers = parser.read(args)
+        self.text = parser.format_help() if options["help"] else ""
+        self.json: bool = options["json"]
+        self.connections: bool = options["connections"]
         self.ports = read_ports(numbers or None)
-        self.protocols = protocols_of(tcp=words["tcp"], udp=words["udp"])
+        self.protocols = protocols_of(tcp=options["tcp"], udp=options["udp"])
 
     def run(self) -> int:
-        """Do it; the exit status."""
+        """Write what has the ports; return the exit status."""
         seen = self._look()
         if blind := blind_spot(self.ports, self.protocols):
             hint = "Linux shows them from 6.8 on, where netlink is not refused; name a port to make sure"
@@ -91,7 +91,7 @@ class Command:
 def written(
     ports: "PortSet", protocols: "Sequence[str]", seen: "Look", shown: "Sequence[Occupant]", *, connections: bool
 ) -> str:
-    """The verdicts first, then the evidence: a table of the sockets that are to be shown."""
+    """Return the verdicts, and below them the evidence: a table of the sockets that are to be shown."""
     lines: list[str] = []
     for finding in examine(ports, protocols, seen):
         lines += [finding.verdict, *(f"  {note}" for note in finding.notes)]
@@ -108,7 +108,7 @@ def written(
 
 
 def _place(each: "Occupant") -> "tuple[object, ...]":
-    """Where it stands in the table: servers before connections."""
+    """Return what the table is sorted by: servers stand before connections."""
     rank = _FIRST.index(each.state) if each.state in _FIRST else len(_FIRST)
     return each.port, each.protocol, rank, each.address, each.state, each.remote_address or "", each.remote_port or 0
 
@@ -122,7 +122,7 @@ def _row(each: "Occupant", most: "int | None") -> "tuple[str, ...]":
 
 
 def _processes(each: "Occupant", most: "int | None") -> str:
-    """`nginx 7,8`, each name once; of more pids than `most` these and how many more."""
+    """Write processes as `nginx 7,8`, each name once; of more pids than `most` the first, and how many more."""
     by_name: dict[str, list[str]] = {}
     for process in each.processes:
         by_name.setdefault(printable(process.name) or "?", []).append(str(process.pid))
@@ -143,7 +143,7 @@ def _command(each: "Occupant") -> str:
 
 
 def _ranges(ports: "PortSet", protocols: "Sequence[str]", seen: "Look") -> "list[str]":
-    """A line for each range: how many of its numbers are in use."""
+    """Return a line for each range: how many of its numbers are in use."""
     lines: list[str] = []
     for part in ports.ranges:
         if set(part) <= ports.named:

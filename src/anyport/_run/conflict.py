@@ -28,14 +28,14 @@ _PATIENCE = 1.0  # seconds in which the kernel must have told of all that was cl
 
 
 def verdict(*, taken: bool, refused_by_us: bool) -> str:
-    """What to do about a program that failed without ever having a port of its own."""
+    """Decide what to do about a program that failed without ever having a port of its own."""
     if taken:
         return ANOTHER_PORT
     return RELEASE if refused_by_us else PASS_ON
 
 
 class Attempts:
-    """Watches for sockets that are closed without ever having been bound or connected, as after a refused bind."""
+    """Watch for sockets that are closed without ever having been bound or connected, as after a refused bind."""
 
     def __init__(self, protocols: "Iterable[str]") -> None:
         self._seen = float("-inf")
@@ -47,7 +47,7 @@ class Attempts:
 
     @property
     def descriptors(self) -> "list[int]":
-        """Readable when there is something to take note of."""
+        """Return the descriptors that are readable when there is something to take note of."""
         return [each.fileno() for each in self._closings]
 
     def note(self) -> None:
@@ -56,7 +56,7 @@ class Attempts:
             self._seen = time.monotonic()
 
     def was_just_made(self) -> bool:
-        """Whether there was one just now; for when the program has ended."""
+        """Tell, once the program has ended, whether such a socket was closed right before."""
         age = time.monotonic() - self._seen
         if any(_is_attempt(row) for each in self._closings for row in each.read_all(_PATIENCE)):
             return True

@@ -24,7 +24,7 @@ _LOOK = 0.1  # seconds between two looks until then
 
 
 def with_port(numbers: "Numbers", pids: "Iterable[int]", ours: "set[int]") -> "set[int]":
-    """Those of these processes that have a socket on one of the ports."""
+    """Return those of these processes that have a socket on one of the ports."""
     return {pid for each in proc.socket_owners(_inodes(numbers, ours), pids).values() for pid, _ in each}
 
 
@@ -45,7 +45,7 @@ def supervise(supervisor: "Supervisor") -> None:
 
 
 def _fork(keep: "set[int]", then: "Callable[[], None]") -> None:
-    """Do that in another process; return when that one has left our session, whose end may be the end of others."""
+    """Call `then` in another process; return when that has left our session, whose end may be the end of others."""
     left, leaving = os.pipe()
     if os.fork():
         os.close(leaving)
@@ -89,7 +89,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _wait_for_an_end(pids: "Iterable[int]") -> None:
-    """Until one of them ends; at once if one has."""
+    """Wait until one of these processes ends; return at once if one has."""
     opened: list[int] = []
     try:
         for pid in pids:

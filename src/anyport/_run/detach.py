@@ -26,10 +26,10 @@ def check_log(path: str) -> None:
 
 
 class Background:
-    """A runner in the background, as its caller sees it."""
+    """Have a runner in the background, and wait for it."""
 
     def __init__(self, run: "Callable[[int], int]", log: str) -> None:
-        """Start it: `run` gets the descriptor to report to, and returns the program's status."""
+        """Start the runner: `run` gets the descriptor to report to, and returns the program's status."""
         pipe, report = os.pipe()
         self._reader = Reader(pipe)
         self._log = log
@@ -43,7 +43,7 @@ class Background:
         os.close(report)
 
     def wait(self, tell: "Tell") -> str:
-        """Until the program is ready; what to write then.  NotReady, or why else it will never be."""
+        """Wait until the program is ready; return what to write then, or raise why it will never be."""
         where = f"its output is in {self._log}"
         if self._log == os.devnull:
             where = "start it with --log FILE, or without --detach, to see why"

@@ -26,7 +26,7 @@ _BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 
 
 class HandOver:
-    """Held ports on their way to a program.
+    """Hand held ports over to a program.
 
     `how` is the hand-over of the last start, `own` are the program's own numbers and the port for which each stands.
     """
@@ -54,18 +54,18 @@ class HandOver:
                 child.trapped = CALLS + CALLS_TO_RENAME if self.own else CALLS
 
     def forked(self) -> None:
-        """The program's process is there, and has all the sockets until it calls exec."""
+        """Let go what the program alone is to have: its process has all the sockets now, until it calls exec."""
         if self.how in (INHERITED, RELEASED):
             self.close()
 
     def share(self) -> None:
-        """It can't be supervised, and is to be shared instead; before it is started."""
+        """Make ready, before the start, for a program that can't be supervised: the port is shared with it instead."""
         self.how = SHARED
         open_door(self._all())
 
     @property
     def by_number(self) -> "dict[tuple[str, int], list[socket]]":
-        """The sockets that hold each protocol and port."""
+        """Return the sockets that hold each protocol and port."""
         found: dict[tuple[str, int], list[socket]] = {}
         for sock in self._all():
             found.setdefault((PROTOCOL_NAMES[sock.type], sock.getsockname()[1]), []).append(sock)
@@ -73,15 +73,16 @@ class HandOver:
 
     @property
     def inodes(self) -> "set[int]":
-        """What the hold looks like in the socket table."""
+        """Return the inodes of the hold, by which the socket table knows it."""
         return {os.fstat(sock.fileno()).st_ino for sock in self._all()}
 
     @property
     def descriptors(self) -> "set[int]":
-        """Of the hold; none when nothing is held any more."""
+        """Return the descriptors of the hold: none when nothing is held any more."""
         return {sock.fileno() for sock in self._all()}
 
     def close(self) -> None:
+        """End the hold."""
         for sock in self._all():
             sock.close()
         self._sockets = {}

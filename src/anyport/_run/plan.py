@@ -28,14 +28,14 @@ _MOST_RETRIES = 1000
 
 
 class Plan:
-    """A checked plan.
+    """Check what a run is to be, and keep it.
 
     `hand_over` is one of HAND_OVERS, `own` are the program's own numbers and the index of the port for which each
     stands, `limit` the seconds in which the program has to be ready (None: any time it likes), `is_awaited` whether
     somebody waits for that, `file` the program's file, `port_file` a path or None.
     """
 
-    def __init__(  # noqa: PLR0913 - the one place where all the words of a run come together
+    def __init__(  # noqa: PLR0913 - the one place where all the options of a run come together
         self,
         selection: "Selection",
         template: "Template",
@@ -65,7 +65,7 @@ class Plan:
         self.file = find_program(template.command[0], path)
 
     def unseen(self) -> "list[str]":
-        """The labels of which the program may never learn the port.
+        """Return the labels of which the program may never learn the port.
 
         Not that of an only port by name: there it is a part of the name (`--here --as api`), and PORT is the port.
         """
@@ -79,7 +79,7 @@ class Plan:
             raise InvalidSelection(f"{hand_over!r} is no hand-over", hint=f"it is one of {', '.join(HAND_OVERS)}")
         if self.own and (hand_over not in (AUTO, SUPERVISED) or self.template.uses("fd")):
             raise InvalidSelection(
-                "--map needs the supervised hand-over, and no other one was to be",
+                "--map needs the supervised hand-over, and another one was asked for",
                 hint="leave --hand-over and {fd} out",
             )
         if not self.template.uses("fd"):
@@ -93,12 +93,12 @@ class Plan:
 
 
 def ports_for(own: "Sequence[str]", count: "T | None", labels: object) -> "T | int | None":
-    """How many ports are meant when that is not said: one for each of the program's own numbers."""
+    """Return how many ports are meant; when that is not said, one for each of the program's own numbers."""
     return len(own) if own and count is None and not labels else count
 
 
 def _check_own(own: "Sequence[str]", selection: "Selection") -> "dict[int, int]":
-    """By number: the index of the port for which it stands, that of the label or the next one."""
+    """Return by number the index of the port for which it stands: that of the label, or the next one."""
     found = dict[int, int]()
     for text in own:
         number, equals, label = text.partition("=")

@@ -21,9 +21,9 @@ _NO_FORMAT = "/bin/sh"  # what execvp(3) has run a file that the kernel does not
 
 
 def find_program(name: str, path: str) -> str:
-    """The file that a command means, looked for in PATH unless it has a slash.
+    """Return the file that a command means, looked for in PATH unless it has a slash.
 
-    ProgramNotFound, or ProgramNotExecutable for a directory or a file that may not be executed.
+    Raise ProgramNotFound, or ProgramNotExecutable for a directory or a file that may not be executed.
     """
     if not name:
         raise InvalidSelection("the command is an empty text", hint="anyport run -- COMMAND [ARG ...]")
@@ -44,7 +44,7 @@ def find_program(name: str, path: str) -> str:
 
 
 def cannot_start(file: str, error: OSError) -> AnyportError:
-    """What an error of exec comes to, in the words and with the exit status of a shell."""
+    """Return the error that an error of exec comes to: it says what a shell says, and has the exit status of one."""
     if isinstance(error, FileNotFoundError):
         return ProgramNotFound(
             f"{file} can't be started: the interpreter that it names is not there",
@@ -60,7 +60,7 @@ def cannot_start(file: str, error: OSError) -> AnyportError:
 
 
 class Child:
-    """What a program is to be started with.
+    """Start a program with arguments, environment and descriptors.
 
     `inherited` maps descriptors to names for socket activation, `trapped` are the system calls to be supervised;
     `listener` is where they come from then, once the program was started.
@@ -76,7 +76,7 @@ class Child:
         self.listener: int | None = None
 
     def start(self, before: "Dispositions", forked: "Callable[[], None]", refused: "Callable[[OSError], None]") -> int:
-        """Fork and exec; the pid, once exec has succeeded.  It gets SIGTERM when we die.
+        """Fork and exec; return the pid, once exec has succeeded.  The program gets SIGTERM when we die.
 
         `forked` is called here once there is a child, which goes on to exec only then: what we close in it, the child
         still has, and its exec is the very end of it.  `refused` is called if it can't be supervised, as it should be;

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """Tells by `tell`, or over the pipe, if there is one, until the program is ready: nobody reads it afterwards.
+    """Tell by `tell`, or over the pipe, if there is one, until the program is ready: nobody reads it afterwards.
 
     The port file, if there is to be one, gets what `write` makes of the answer, its labels and the program's pid.
     """
@@ -44,19 +44,21 @@ class Report:
         self._pid = 0
 
     def found(self, answer: "Answer", labels: "tuple[str, ...]") -> None:
-        """These will be the ports."""
+        """Take note of the ports that the program will have."""
         self._answer = answer, labels
 
     def tell(self, kind: str, message: str, hint: str) -> None:
+        """Tell a note or a warning to whoever started the runner."""
         if not self._send("told", kind=kind, message=message, hint=hint):
             self._tell(kind, message, hint)
 
     def started(self, pid: int, ports: "Sequence[int]", hand_over: str) -> None:
+        """Report that the program was started, as this process and with these ports."""
         self._ports, self._pid = ports, pid
         self._send("started", pid=pid, ports=list(ports), hand_over=hand_over)
 
     def ready(self) -> bool:
-        """Say that the program has its ports; False if the one who waits for that is gone."""
+        """Say that the program has its ports; return False if the one who waits for that is gone."""
         content = self._write(*self._answer, self._pid) if self._write and self._answer else ""
         if self._port_file is not None:
             hint = "the program was stopped: nobody would have learned its port"
@@ -68,19 +70,21 @@ class Report:
         return reached
 
     def never_ready(self, status: int) -> None:
-        """The program ended well, and never had its ports: worth a word to whoever waits for one."""
+        """Say that the program ended well and never had its ports, to whoever wants to be told when it has them."""
         if self._verbose:
             ports = ", ".join(map(str, self._ports))
             self._tell("note", f"the program ended with status {status} and never listened on {ports}", "")
 
     def failed(self, error: AnyportError) -> bool:
-        """Whether somebody was told."""
+        """Report an error; return whether somebody was there to be told."""
         return self._send("failed", **pack_error(error))
 
     def ended(self, status: int) -> None:
+        """Report that the program ended with this status, negative for a signal."""
         self._send("ended", status=status)
 
     def close(self) -> None:
+        """Close the pipe, if there is one: nothing more will be reported."""
         if self.pipe is not None:
             os.close(self.pipe)
             self.pipe = None
@@ -100,7 +104,7 @@ class Report:
 
 
 class Reader:
-    """The pipe's other end, for whoever started the runner: what he is told until the program is ready.
+    """Read the pipe's other end, for whoever started the runner, until the program is ready.
 
     `pid`, `ports` and `hand_over` are those of the last start, `content` is what the port file has.
     """
@@ -112,7 +116,7 @@ class Reader:
         self.hand_over = self.content = ""
 
     def until_ready(self, tell: "Tell", hint: str = "its output says why") -> None:
-        """Read until the program is ready; NotReady (with this hint, if it ended), or why else it will never be."""
+        """Read until the program is ready; raise why it will never be: NotReady with this hint, if it ended."""
         status: int | None = None
         for event in events(self._pipe):
             kind = event["event"]
@@ -131,7 +135,7 @@ class Reader:
 
 
 def ended_early(ports: "list[int]", status: "int | None", hint: str) -> NotReady:
-    """The error for a program that ended and never had its port."""
+    """Return the error for a program that ended and never had its port."""
     from anyport._find.remarks import some
 
     if status is None:
@@ -143,7 +147,7 @@ def ended_early(ports: "list[int]", status: "int | None", hint: str) -> NotReady
 
 
 def events(pipe: int) -> "Iterator[dict[str, Any]]":
-    """What the runner reports, until it has nothing more to say; the descriptor is closed then."""
+    """Yield what the runner reports, until it has nothing more to say; the descriptor is closed then."""
     from json import loads
 
     with open(pipe, encoding="utf-8") as lines:
@@ -153,13 +157,13 @@ def events(pipe: int) -> "Iterator[dict[str, Any]]":
 
 
 def pack_error(error: AnyportError) -> "dict[str, object]":
-    """An error as what JSON can carry."""
+    """Return an error as what JSON can carry."""
     facts = {name: getattr(error, name) for name in error.facts}
     return {"error": type(error).__name__, "message": str(error), "facts": facts}
 
 
 def unpack_error(report: "dict[str, Any]") -> AnyportError:
-    """The error again; of a class that we do not have, an AnyportError."""
+    """Return the error that was packed; an AnyportError if we do not have its class."""
     kind: type[AnyportError] = getattr(errors, report["error"], AnyportError)
     error: AnyportError = kind(report["message"])
     facts = report["facts"]

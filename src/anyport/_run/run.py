@@ -1,23 +1,24 @@
 """run: start a program on held ports, and have it back as an object when it is ready."""
 
+import _socket
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from anyport._find.find import warn
 from anyport._find.selection import Selection
 from anyport._hold.hold import BornOfFunction
-from anyport._run.plan import AUTO, READY_TIMEOUT, RETRIES, Plan, ports_for
+from anyport._run.order import FROM_LIBRARY, pack, plan_of
+from anyport._run.plan import AUTO, READY_TIMEOUT, RETRIES, ports_for
 from anyport._run.report import Reader
-from anyport._run.template import Template
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import IO, Any, Self, Unpack
 
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 
     Stream = int | IO[Any] | None
 
-_PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PACKAGES = os.path.abspath(f"{__file__}/../../..")  # where the package lies, for sys.path
 _COMMAND = "import sys; sys.path.append(sys.argv.pop(1)); from anyport.__main__ import main; main()"
 _GRACE = 10.0  # seconds that a program may take to end after SIGTERM, before it is killed
 
 
 class Running(metaclass=BornOfFunction):
-    """A program that has its port; made by `anyport.run`, ended by `terminate` or the end of a `with` block.
+    """A program that has its port: made by `anyport.run`, ended by `terminate` or the end of a `with` block.
 
     Between them stands a runner, a process of its own that holds the port and passes signals on.  When the process
     that called `anyport.run` ends, however it does, the program is ended too, unless it was detached.  A process that
@@ -52,16 +53,16 @@ class Running(metaclass=BornOfFunction):
 
     @property
     def port(self) -> int:
-        """The number, or the first of several."""
+        """Return the number of the port, or of the first of several."""
         return self.ports[0]
 
     @property
     def returncode(self) -> "int | None":
-        """The program's exit status, negative for a signal that ended it; None as long as it runs."""
+        """Return the program's exit status, negative for a signal that ended it; None as long as it runs."""
         return self._runner.poll() if os.getpid() == self._owner else None
 
     def wait(self, timeout: "float | None" = None) -> int:
-        """Wait for the program's end; its exit status.
+        """Wait for the program's end, and return its exit status.
 
         Args:
             timeout: seconds, after which `subprocess.TimeoutExpired` is raised (default: no limit).
@@ -69,7 +70,7 @@ class Running(metaclass=BornOfFunction):
         return self._runner.wait(timeout)
 
     def terminate(self) -> None:
-        """Send the program SIGTERM, and don't wait; nothing if it has ended."""
+        """Send the program SIGTERM, unless it has ended, and don't wait."""
         if os.getpid() == self._owner:
             self._runner.terminate()
 
@@ -103,7 +104,7 @@ def _end(runner: "subprocess.Popen[bytes]", pid: int = 0) -> None:
             stream.close()
 
 
-def run(  # noqa: PLR0913 - the words of the command
+def run(  # noqa: PLR0913 - the options of the command
     command: "Sequence[str]",
     *,
     count: "int | None" = None,
@@ -120,7 +121,7 @@ def run(  # noqa: PLR0913 - the words of the command
     stdout: "Stream" = None,
     stderr: "Stream" = None,
     process_group: "int | None" = None,
-    **words: "Unpack[ManyWords]",
+    **options: "Unpack[ManyWords]",
 ) -> Running:
     """Start a program on an unused port that is held for it, and return when it is ready: it listens on the port.
 
@@ -140,7 +141,7 @@ def run(  # noqa: PLR0913 - the words of the command
         ready_timeout: seconds, or a text such as `"2m"`, in which it must listen; then it is stopped.
         detach: it goes on when the caller ends, in a session of its own.
         cwd, env, stdin, stdout, stderr, process_group: as for `subprocess.Popen`; the default is the caller's.
-        words: the others of `find_many`, from `only` to `strict`.
+        options: the others of `find_many`, from `only` to `strict`.
 
     Raises:
         InvalidSelection, ProgramNotFound, ProgramNotExecutable: before anything is started.
@@ -152,70 +153,83 @@ def run(  # noqa: PLR0913 - the words of the command
         AnyportWarning: as `find` does.
     """
     own = _own(map_)
-    count = ports_for(own, count, words.get("as_"))
-    selection = Selection(port, count=count, **words)
-    words_ = [*command, *(variables or {}).values()]
-    if isinstance(command, str) or not all(isinstance(word, str) and "\0" not in word for word in words_):
+    count = ports_for(own, count, options.get("as_"))
+    chosen = {name: _plain(value) for name, value in {**options, "port": port, "count": count}.items()}
+    Selection(**chosen)  # whatever is wrong with it is told before anything is started
+    arguments = list(command)
+    texts = [*arguments, *(variables or {}).values()]
+    if isinstance(command, str) or not all(isinstance(text, str) and "\0" not in text for text in texts):
         raise InvalidSelection(
             f"{command!r} is no list of a program and its arguments",
             hint='anyport.run(["redis-server", "--port", "{port}"])',
         )
-    arguments = list(command)
+    order = {
+        "selection": chosen,
+        "plan": {"hand_over": hand_over, "retries": retries, "ready_timeout": ready_timeout, "own": own},
+        "variables": [f"{name}={text}" for name, text in (variables or {}).items()],
+        "caller": 0 if detach else os.getpid(),
+    }
     if cwd is None and env is None:  # else its file is looked for where it is started
-        Plan(
-            selection, Template(arguments, variables or {}, selection.labels), hand_over=hand_over, retries=retries,
-            ready_timeout=ready_timeout, own=own,
-        )  # fmt: skip
-    options = _as_options({**words, "n": count, "port": port, "hand_over": hand_over, "retries": retries, "map": own})
-    options += [
-        f"--ready-timeout={ready_timeout}",
-        *(f"--env={name}={text}" for name, text in (variables or {}).items()),
-    ]
-    pipe, report = os.pipe()
-    report_to = f"--report-to={report},{0 if detach else os.getpid()}"
-    try:
-        runner = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", _COMMAND, _PACKAGES, "run", report_to, *options, "--", *arguments],
-            pass_fds=[report], cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=detach,
+        plan_of(order, arguments)
+
+    def start(word: str, fds: "Sequence[int]") -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-c", _COMMAND, _PACKAGES, "run", word, "--", *arguments],
+            pass_fds=fds, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=detach,
             process_group=None if detach else process_group,  # the leader of a session leads its group already
         )  # fmt: skip
+
+    return _when_ready(*_ordered(start, pack(order)))
+
+
+def _ordered(
+    start: "Callable[[str, Sequence[int]], subprocess.Popen[bytes]]", order: bytes
+) -> "tuple[subprocess.Popen[bytes], int]":
+    """Have a runner started and send it its order; return it, and the pipe to which it reports.
+
+    `start` gets the argument that tells the runner of these descriptors, and the descriptors.
+    """
+    pipe, report = os.pipe()
+    ours, theirs = _socket.socketpair()
+    try:
+        for each in (ours, theirs):
+            each.setblocking(True)  # noqa: FBT003 - whatever socket.setdefaulttimeout() was told
+        runner = start(f"{FROM_LIBRARY}{theirs.fileno()},{report}", (theirs.fileno(), report))
+        theirs.close()
+        _send(ours, order, runner)
     except BaseException:
         os.close(pipe)
         raise
     finally:
         os.close(report)
-    return _when_ready(runner, pipe)
+        theirs.close()
+        ours.close()
+    return runner, pipe
+
+
+def _send(ours: "_socket.socket", order: bytes, runner: "subprocess.Popen[bytes]") -> None:
+    """Send a runner its order; one that has ended is left to whoever reads what it reports."""
+    try:
+        ours.sendall(order, _socket.MSG_NOSIGNAL)
+    except ConnectionError:
+        return
+    except BaseException:
+        _end(runner)
+        raise
 
 
 def _own(given: "int | Iterable[int] | Mapping[int, str] | None") -> "list[str]":
-    """The program's own numbers as the command has them."""
+    """Return the program's own numbers, as texts such as the command takes: `8080`, or `8080=web`."""
     if given is None:
         return []
     if isinstance(given, Mapping):
         return [f"{port}={given[port]}" for port in given]
-    return list(map(str, _each(given)))
+    return list(map(str, given)) if isinstance(given, Iterable) and not isinstance(given, str) else [str(given)]
 
 
-def _as_options(words: "Mapping[str, object]") -> "list[str]":
-    """The words of the library as options of the command."""
-    options: list[str] = []
-    for name, value in words.items():
-        option = "-n" if name == "n" else "--" + name.strip("_").replace("_", "-")
-        if value is True:
-            options.append(option)
-        elif value is None or value is False:
-            continue
-        elif name in ("in_", "exclude") and not isinstance(value, str):
-            options.append(f"{option}={','.join(map(str, _each(value)))}")
-        elif name == "n":
-            options.append(f"{option}{value}")
-        else:
-            options += [f"{option}={each}" for each in _each(value)]
-    return options
-
-
-def _each(value: "Any") -> "Iterable[object]":  # noqa: ANN401 - whatever the caller gave
-    return value if hasattr(value, "__iter__") and not isinstance(value, str) else (value,)
+def _plain(value: "Any") -> "Any":  # noqa: ANN401 - whatever the caller gave
+    """Return what JSON can carry, and what can be gone through more than once."""
+    return list(value) if hasattr(value, "__iter__") and not isinstance(value, (str, bytes)) else value
 
 
 def _when_ready(runner: "subprocess.Popen[bytes]", pipe: int) -> Running:

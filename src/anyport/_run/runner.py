@@ -1,4 +1,21 @@
-"""The runner: holds the ports, starts the program, and is as if it were not there until the program ends."""
+"""The runner: holds the ports, starts the program, and is as if it were not there until the program ends.
+
++--> choose and hold
+|           |
+|           v
+|    +--> start  (supervised, or as was asked; it may turn out that it has to be shared)
+|    |      |
+|    |      v
+|    |    watch  (`watch` has the states of the program)
+|    |      |
+|    |      v           it has had its port, or did not fail,
+|    |   verdict ------------------------------------------------+
+|    |    |   |         or no retry is left                      |
+|    +----+   |                                                  v
+|   release   |                                        leave the hold to a daemon,
++-------------+                                        end like the program
+  another port
+"""
 
 import os
 
@@ -12,7 +29,7 @@ from anyport._run.plan import AUTO, RELEASED, SHARED, SUPERVISED
 from anyport._run.program import Child
 from anyport._run.readiness import strangers
 from anyport._run.signals import Signals
-from anyport._run.watch import Watch
+from anyport._run.watch import Watch, end_descendants, wait_for_daemon
 from anyport._supervise import enter
 from anyport.errors import HandOverUnavailable
 
@@ -26,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """One run, with all its starts.
+    """Do one run, with all its starts.
 
     `caller` is a descriptor that is readable when the process has ended that the program must not outlive (or None),
     `closed` are the standard streams that the caller had closed, and `alone` says that nobody waits for our end.
@@ -46,9 +63,9 @@ class Runner:
         self._stops = report.pipe is None  # with the program, for a shell to see; who reads reports is none
 
     def run(self) -> int:
-        """Start the program, and again as long as it loses its port; its exit status, negative for a signal.
+        """Start the program, and again as long as it loses its port; return its exit status, negative for a signal.
 
-        AnyportError when there is no port, or the program could not be started or had to be stopped.
+        Raise AnyportError when there is no port, or the program could not be started or had to be stopped.
         """
         held = self._choose()
         self._signals = Signals()
@@ -78,38 +95,51 @@ class Runner:
         return HandOver(found, self._plan.selection.labels, self._plan.own)
 
     def _start(self, held: HandOver, how: str) -> "tuple[int, str]":
-        """One start: how the program ended, and what to do about it."""
-        hosts = self._plan.selection.hosts
-        command, variables = self._plan.template.filled(held.ports, hosts[0] if hosts else None)
-        child = Child(self._plan.file, command, {**caller_environment(), **variables}, closed=self._closed)
-        held.prepare(child, how)
-        self._attempts = conflict.Attempts(held.protocols) if how == SHARED else None
+        """Start the program once, and see it through; return how it ended, and what to do about it."""
         try:
-            pid = child.start(self._signals.before, held.forked, lambda error: self._share_instead(error, held))
-            self._supervise(child, held)
-            watch = Watch(pid, held, self._plan, self._report, self._supervisor)
-            self._report.started(watch.pid, held.ports, held.how)
+            watch = self._launch(held, how)
             status = watch.until_end(self._signals, self._attempts, caller=self._caller, stops=self._stops)
-            watch.look()  # a daemon that it left behind may be ready
-            if not status and self._plan.is_awaited and not (watch.is_to_end or watch.failure):
-                watch.wait_for_daemon(self._signals)
-            if watch.failure:
-                watch.end_descendants()
-                raise watch.failure
-            if not (status or watch.readiness.is_complete):
-                self._report.never_ready(status)
+            self._look_after(watch, status)
             return status, self._verdict(status, watch, held)
         finally:
             if self._attempts:
                 self._attempts.close()
 
+    def _launch(self, held: HandOver, how: str) -> Watch:
+        """Start the program, by this hand-over if that is possible, and begin to watch it."""
+        child = self._child(held)
+        held.prepare(child, how)
+        self._attempts = conflict.Attempts(held.protocols) if how == SHARED else None
+        pid = child.start(self._signals.before, held.forked, lambda error: self._share_instead(error, held))
+        self._supervise(child, held)
+        watch = Watch(pid, held, self._plan, self._report, self._supervisor)
+        self._report.started(pid, held.ports, held.how)
+        return watch
+
+    def _child(self, held: HandOver) -> Child:
+        """Return what is to be started: the command with its ports filled in."""
+        hosts = self._plan.selection.hosts
+        command, variables = self._plan.template.filled(held.ports, hosts[0] if hosts else None)
+        return Child(self._plan.file, command, {**caller_environment(), **variables}, closed=self._closed)
+
+    def _look_after(self, watch: Watch, status: int) -> None:
+        """See whether a daemon that the program left behind is ready, or will be; raise why it had to be stopped."""
+        watch.look()
+        if not status and self._plan.is_awaited and not (watch.is_to_end or watch.failure):
+            wait_for_daemon(watch, self._signals)
+        if watch.failure:
+            end_descendants(watch.sleep)
+            raise watch.failure
+        if not (status or watch.readiness.is_complete):
+            self._report.never_ready(status)
+
     def _share_instead(self, error: OSError, held: HandOver) -> None:
-        """The program can't be supervised: share the port, if we may choose, and say so."""
+        """Share the port with a program that can't be supervised, if we may choose, and say so."""
         why = enter.reason(error, self._plan.file)
         if self._plan.hand_over == SUPERVISED or held.own:
             raise HandOverUnavailable(
                 f"the program can't be supervised: {why}",
-                hint="--map needs that" if held.own else "--hand-over shared, or auto, does without",
+                hint="--map needs that" if held.own else "--hand-over shared, or auto, works without that",
             ) from None
         held.share()
         self._attempts = conflict.Attempts(held.protocols)
@@ -145,7 +175,7 @@ class Runner:
         self._report.tell("note", f"{text}; {what if left else 'no retry is left'}", "")
 
     def _leave_behind(self, held: HandOver, status: int) -> None:
-        """A daemon keeps the hold: here if nobody waits for our end, else in another process."""
+        """Keep the hold for a daemon, if there is one: here if nobody waits for our end, else in another process."""
         if not held.descriptors:
             return
         if supervisor := self._supervisor:

@@ -29,14 +29,14 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Dispositions:
-    """What the caller had us do with signals: for the program, which shall find it so."""
+    """Remember what the caller had us do with signals, for the program, which shall find it so."""
 
     def __init__(self) -> None:
         self._mask = signal.pthread_sigmask(SIG_BLOCK, ())
         self._children_ignored = signal.getsignal(SIGCHLD) == SIG_IGN
 
     def restore(self) -> None:
-        """In the child, before exec: Python ignores two signals, and we block and wait for others."""
+        """Undo, in the child and before exec, that Python ignores two signals, and that we block others."""
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, SIG_DFL)
         if signal.getsignal(signal.SIGINT) != SIG_IGN:  # Python's handler would make an exception of it
@@ -47,7 +47,7 @@ class Dispositions:
 
 
 class Signals:
-    """All signals that can be waited for, from now on blocked, and read from the descriptor `fd`."""
+    """Block all signals that can be waited for, to read them from the descriptor `fd`."""
 
     def __init__(self) -> None:
         self.before = Dispositions()
@@ -57,7 +57,7 @@ class Signals:
         self.fd = signalfd.signalfd(numbers)
 
     def pass_on(self, pid: "int | None") -> bool:
-        """Pass on to the program what came and is meant for it; whether anything was to end it, whoever sent it.
+        """Pass on to the program what came and is meant for it; tell whether anything was to end it, whoever sent it.
 
         Without a pid (the program has ended, and its number may be another's) nothing is passed on.
         """
@@ -71,7 +71,7 @@ class Signals:
         return ending
 
     def stop_too(self, pid: int, number: int) -> bool:
-        """The program was stopped by this signal: stop, too; whether we were continued, and it has to be as well.
+        """Stop like the program, which this signal stopped; tell whether we were continued, and it has to be as well.
 
         Process 1 can't be stopped: then it goes on waiting, for SIGCONT too.
         """
@@ -96,7 +96,7 @@ def stop(number: int) -> None:
 
 
 def is_for_program(info: "Siginfo") -> bool:
-    """Whether the program has not got it by itself: from the terminal, or by its own `kill 0`."""
+    """Tell whether the program has not got the signal by itself: from the terminal, or by its own `kill 0`."""
     if info.number in (SIGCHLD, SIGCONT):
         return False
     if not info.is_from_process:
@@ -138,7 +138,7 @@ def end_like(status: int) -> "NoReturn":
 
 
 class Terminal:
-    """The terminal at the moment when the program was stopped: whether the program's own group had it."""
+    """Remember whether the program's own group had the terminal at the moment when the program was stopped."""
 
     def __init__(self, pid: int) -> None:
         self._group = 0
@@ -150,7 +150,7 @@ class Terminal:
             return
 
     def give_back(self) -> None:
-        """Give it to that group again, if we have got it meanwhile: the shell above knows only ours."""
+        """Give the terminal to that group again, if we have got it meanwhile: the shell above knows only ours."""
         try:
             if self._group and _foreground() == os.getpgrp():
                 _foreground(self._group)
@@ -159,7 +159,7 @@ class Terminal:
 
 
 def _foreground(group: int = 0) -> int:
-    """The foreground group of our terminal; first made so, if one is named (tcsetpgrp(3))."""
+    """Return the foreground group of our terminal; if a group is named, make it that first (tcsetpgrp(3))."""
     fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         if group:

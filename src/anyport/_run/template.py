@@ -18,7 +18,7 @@ _LOOPBACK = "127.0.0.1"  # for {host} when none was named: what a server should 
 
 
 class Template:
-    """A command and variables with placeholders; `labels` are those of the ports."""
+    """Fill placeholders in a command and in variables; `labels` are those of the ports."""
 
     def __init__(self, command: "Sequence[str]", variables: "Mapping[str, str]", labels: "Sequence[str]") -> None:
         for label in labels:
@@ -32,17 +32,17 @@ class Template:
         self.labels = list(labels)
 
     def uses(self, name: str) -> bool:
-        """Whether this placeholder stands anywhere."""
+        """Tell whether this placeholder stands anywhere."""
         marked = {name: "\0"}  # no argument holds a NUL
         return any("\0" in fill(text, marked) for text in (*self.command, *self.variables.values()))
 
     def unseen(self) -> "list[str]":
-        """The labels of which no argument or variable has the placeholder or the variable's name."""
+        """Return the labels of which no argument or variable has the placeholder or the variable's name."""
         texts = " ".join((*self.command, *self.variables.values()))
         return [label for label in self.labels if not self.uses(label) and variable(label) not in texts]
 
     def filled(self, ports: "Sequence[int]", host: "str | None") -> "tuple[list[str], dict[str, str]]":
-        """The command, and the variables that the program gets besides those of the caller."""
+        """Return the command, and the variables that the program gets besides those of the caller."""
         values = known(ports, self.labels, host)
         environment = {"PORT": values["port"]}
         environment.update((variable(label), values[label]) for label in self.labels)
@@ -51,14 +51,14 @@ class Template:
 
 
 def known(ports: "Sequence[int]", labels: "Sequence[str]", host: "str | None") -> "dict[str, str]":
-    """What each placeholder stands for; with several ports `{port}`, `{address}` and `{fd}` are the first one's."""
+    """Return what each placeholder stands for; `{port}`, `{address}` and `{fd}` are those of the first port."""
     where = host or _LOOPBACK
     values = {"port": str(ports[0]), "host": where, "address": pair(where, ports[0]), "fd": str(FIRST)}
     return {**values, **{label: str(port) for label, port in zip(labels, ports, strict=False)}}
 
 
 def fill(text: str, values: "Mapping[str, str]") -> str:
-    """The text with each `{name}` of `values` replaced; what is put in is not looked at again."""
+    """Return the text with each `{name}` of `values` replaced; what is put in is not looked at again."""
     if "{" not in text:
         return text
     parts = text.split("{")
@@ -73,7 +73,7 @@ def fill(text: str, values: "Mapping[str, str]") -> str:
 
 
 def parse_variable(text: str) -> "tuple[str, str]":
-    """Name and value of `NAME=VALUE`."""
+    """Return the name and the value of `NAME=VALUE`."""
     name, equals, value = text.partition("=")
     if not (equals and name):
         raise InvalidSelection(f"{text!r} is no variable and value", hint="--env NAME={port}")

@@ -2,6 +2,25 @@
 
 For each call it takes a copy of the program's own socket, copies the address once, makes sure that the call still
 waits, and does what `policy` says; `passage` gets the socket past the hold, in a system call of our own.
+
+The states of a `Supervisor`, and what moves it from one to another:
+
+    the doors are shut  -- a process can't be supervised -->  the doors are open (`is_lost`)
+           |                                                             |
+           +-----------  no process is left that could call  ------------+
+                                         |
+                                         v
+                                  over (`is_over`)
+
+The states of a call:
+
+    received --> its socket is copied --> decided by `policy`
+        |              |                          |
+        |              | no socket of ours        +--> made for the program: answered with its errno
+        |              v                          |
+        |        the kernel goes on  <------------+--> a connect takes its time: `mapping` answers it later
+        v
+    can't be reached (`_lose`): the kernel goes on
 """
 
 import _socket
@@ -35,7 +54,7 @@ _KERNEL, _LATER = -1, -2  # in the place of an errno: the kernel goes on with th
 
 
 class _BadAddress(Exception):
-    """There is no such address as the call names."""
+    """Say that there is no such address as the call names."""
 
     def __init__(self, errno: int) -> None:
         super().__init__(errno)
@@ -43,7 +62,7 @@ class _BadAddress(Exception):
 
 
 class Supervisor:
-    """Answers what comes from `fd`, the listener, for these held sockets.
+    """Answer the calls that come from `fd`, the listener, for these held sockets.
 
     `own` are the ports that stand for a held one.  `is_lost` says that a process could not be supervised, so that the
     door has been open ever since, and `why_lost` why.
@@ -72,17 +91,17 @@ class Supervisor:
         self._poll.register(fd, select.POLLIN)
 
     def wait(self, seconds: "float | None" = 0) -> bool:
-        """Wait for a call; whether there is one."""
+        """Wait for a call, and tell whether there is one."""
         found = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
         return bool(found and found[0][1] & select.POLLIN)
 
     @property
     def is_over(self) -> bool:
-        """Whether no process is left that could make a call."""
+        """Tell whether no process is left that could make a call."""
         return any(event & select.POLLHUP for _, event in self._poll.poll(0))
 
     def serve(self) -> "Number | None":
-        """Answer the call that there is: the port on which the program can be reached because of it now, if it can."""
+        """Answer the call that came; return the port on which the program can be reached because of it now, or None."""
         call = seccomp.receive(self.fd)
         if call is None:
             return None
@@ -96,7 +115,7 @@ class Supervisor:
             return None
 
     def serve_all(self) -> None:
-        """Answer whatever comes, until no process is left that could; also in a fork of the process that did before."""
+        """Answer all calls until no process is left that could make one; a fork of who did it before may go on so."""
         self._connections.resume()
         while not self.is_over:
             if self.wait(self.rest):
@@ -105,24 +124,24 @@ class Supervisor:
 
     @property
     def descriptors(self) -> "set[int]":
-        """What is needed to go on: the listener, and sockets that are being connected."""
+        """Return the descriptors that are needed to go on: the listener, and sockets that are being connected."""
         return {self.fd, *(fd for fd, _ in self._connections.waiting.values())}
 
     @property
     def rest(self) -> "float | None":
-        """Seconds after which `tidy` is due; None if there is nothing to be tidied."""
+        """Return the seconds after which `tidy` is due; None if there is nothing to be tidied."""
         return self._passage.rest
 
     def tidy(self) -> None:
-        """What `Passage.tidy` does."""
+        """Undo what several SO_REUSEPORT sockets of the program leave behind, as soon as that is possible."""
         self._passage.tidy()
 
     def close(self) -> None:
-        """From now on the calls that would be trapped fail with ENOSYS."""
+        """Stop answering: from now on the calls that would be trapped fail with ENOSYS."""
         os.close(self.fd)
 
     def interrupt(self) -> None:
-        """A signal is to end the program: no call may keep it from that."""
+        """Let no call keep the program from ending, as a signal has told it to."""
         self._connections.interrupt()
 
     def _answer(self, call: "Notification") -> "Number | None":
@@ -183,7 +202,7 @@ class Supervisor:
         return errno_of(lambda: mapping.write_name(call, step.address)), None
 
     def _is_waiting(self, call: "Notification") -> bool:
-        """To be asked once socket and memory were had: then they are those of the thread that calls."""
+        """Tell, once socket and memory were had, whether the call still waits: then they are those of its thread."""
         return seccomp.is_waiting(self.fd, call.id)
 
     def _lose(self, call: "Notification", error: OSError) -> None:
@@ -204,7 +223,7 @@ class Supervisor:
 
 
 def _address_of(call: "Notification") -> bytes:
-    """The address that the call names, copied; EINVAL and EFAULT as the kernel has it."""
+    """Return a copy of the address that the call names; raise _BadAddress with EINVAL or EFAULT as the kernel would."""
     length = call.args[2] & _INT
     if length > _LONGEST_ADDRESS:
         raise _BadAddress(EINVAL)
@@ -226,7 +245,7 @@ def _copy_of(tid: int, fd: int) -> "socket":
 
 
 def _may_bind_low_ports(tid: int) -> bool:
-    """Whether the thread has CAP_NET_BIND_SERVICE itself, in our user namespace."""
+    """Tell whether the thread has CAP_NET_BIND_SERVICE itself, in our user namespace."""
     try:
         if os.readlink(f"/proc/{tid}/ns/user") != os.readlink("/proc/self/ns/user"):
             return False

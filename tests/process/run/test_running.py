@@ -52,6 +52,23 @@ def test_a_server_without_reuseaddr_is_supervised(server: list[str], recwarn: py
     assert [str(each.message) for each in recwarn] == []
 
 
+ELSEWHERE = """
+import sys
+sys.path.append(sys.argv[1])
+import anyport
+with anyport.run(sys.argv[2:]) as running:
+    print(running.hand_over)
+"""
+
+
+def test_the_runner_finds_the_package_where_its_caller_did(server: list[str]) -> None:
+    """Also if only the caller's own sys.path leads there: by an interpreter that has none installed."""
+    packages, interpreter = Path(anyport.__file__).parent.parent, os.path.realpath(sys.executable)
+    command = [interpreter, "-I", "-c", ELSEWHERE, str(packages), *server, "reuse"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "supervised\n"), done.stderr
+
+
 HAND_OVER = """
 import anyport, subprocess, sys
 with anyport.run(sys.argv[2:], hand_over=sys.argv[1], stderr=subprocess.DEVNULL) as running:
@@ -235,7 +252,8 @@ def test_a_killed_runner_is_no_ready_program(tmp_path: Path) -> None:
 
 def test_it_is_told_whatever_the_folder_holds(tmp_path: Path, server: list[str]) -> None:
     """A module of the current folder must not take the place of one of Python's."""
-    (tmp_path / "argparse.py").write_text("raise SystemExit('wrong')")
+    for name in ("argparse", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('wrong')")
     with anyport.run([*server, "reuse"], cwd=tmp_path) as running:
         assert answer(running.port)
 
