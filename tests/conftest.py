@@ -60,9 +60,9 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("PORTSERVER_ADDRESS", raising=False)
     yield path
     reserved.forget()
-    for book in keeper._books.values():
+    for book in keeper._ledgers.values():
         book.forget_lock()
-    keeper._books.clear()
+    keeper._ledgers.clear()
     keeper._replaced.clear()
     keeper._told.clear()
 

@@ -1,22 +1,24 @@
-"""The answer: a choice, claimed in the ledger."""
+"""The answer: an outcome with enough ports, claimed in the ledger."""
 
 import os
 from errno import EMFILE, ENFILE
 
 from anyport import _portserver
-from anyport._find.search import Choice
+from anyport._find.facts import facts
+from anyport._find.search import Search
 from anyport._ledger import keeper
 from anyport._ledger.owner import is_claimed
-from anyport._ledger.record import GIVEN, NAME, name_owner, process_of
-from anyport._ledger.turns import SurveyNeeded, survey
+from anyport._ledger.record import GIVEN, NAME, name_of, name_owner, process_of
 from anyport.errors import AnyportError, ResourceLimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
 
+    from anyport._find.search import Outcome
     from anyport._find.selection import Selection
-    from anyport._ledger.book import Book
+    from anyport._ledger.turns import Ledger
     from anyport._occupant import Refusal
     from anyport._portserver.client import Served
 
@@ -34,22 +36,23 @@ class Answer:
 
     server = ""  # that gave them: none
 
-    def __init__(self, choice: Choice) -> None:
-        self.ports = list(choice.chosen)
-        self.sockets = choice.probe.take_held()
-        self.hosts = list(dict.fromkeys(host for endpoint in choice.probe.endpoints for host in endpoint.hosts))
-        self.protocols = list(dict.fromkeys(endpoint.protocol for endpoint in choice.probe.endpoints))
-        self._choice = choice
+    def __init__(self, outcome: "Outcome", sockets: "dict[int, list[socket]]") -> None:
+        self.ports = list(outcome.chosen)
+        self.sockets = sockets
+        self.hosts = list(dict.fromkeys(host for endpoint in outcome.endpoints for host in endpoint.hosts))
+        self.protocols = list(dict.fromkeys(endpoint.protocol for endpoint in outcome.endpoints))
+        self._outcome = outcome
 
     @property
     def refused(self) -> bool:
         """Whether any number was refused on the way."""
-        return bool(self._choice.refused)
+        return bool(self._outcome.refused)
 
     def refusals(self) -> "list[Refusal]":
+        """Return the numbers that were refused on the way, each with what has it."""
         from anyport._who.occupants import explain
 
-        return explain([(port, *refused) for port, refused in self._choice.refused.items()])
+        return explain([(port, *refused) for port, refused in self._outcome.refused.items()])
 
 
 def answer(selection: "Selection", tell: "Tell", *, hold: bool = False) -> Answer:
@@ -66,7 +69,7 @@ def answer(selection: "Selection", tell: "Tell", *, hold: bool = False) -> Answe
 
 
 def answer_or_ask(selection: "Selection", tell: "Tell", owner: str) -> "Answer | Served":
-    """The same, but from the portserver that the environment names, if there is one and it can serve this.
+    """Choose and claim, or ask the portserver that the environment names, if there is one and it can serve this.
 
     `owner` is who is to have the ports then: OURSELVES, or the CALLER of the command; with NOBODY no server is asked.
     PortServerError if the server can't be asked, or gives none.
@@ -85,65 +88,60 @@ def answer_or_ask(selection: "Selection", tell: "Tell", owner: str) -> "Answer |
 
 
 def _answer(selection: "Selection", tell: "Tell", *, hold: bool) -> Answer:
-    choice = Choice(selection, holding=hold)
+    search = Search(selection, holding=hold)
     try:
-        found = _choose_and_claim(choice, tell) if selection.keep else choice.make(None)
-        if not (found and _is_as_expected(choice)):
-            from anyport._find import remarks
+        outcome = _search_and_claim(search, tell) if selection.keep else search.make(None)
+        if not outcome.is_complete:
+            from anyport._find.remarks import no_unused_port
 
-            if not found:
-                raise remarks.no_unused_port(choice)
-            remarks.remark(choice, tell)
-        return Answer(choice)
+            raise no_unused_port(outcome)
+        if told := facts(outcome):
+            from anyport._find.remarks import remark
+
+            remark(outcome, told, tell)
+        return Answer(outcome, search.probe.take_held())
     finally:
-        choice.probe.close()
+        search.probe.close()
 
 
-def _choose_and_claim(choice: Choice, tell: "Tell") -> bool:
+def _search_and_claim(search: Search, tell: "Tell") -> "Outcome":
     def warn(message: str, hint: str) -> None:
         tell("warning", message, hint)
 
-    return keeper.with_book(choice.namespace, warn, lambda book: _under_lock(choice, book))
+    return keeper.with_ledger(search.namespace, warn, lambda ledger: _with_ledger(search, ledger))
 
 
-def _under_lock(choice: Choice, book: "Book | None") -> bool:
-    if book is None:
-        return choice.make(None)
+def _with_ledger(search: Search, ledger: "Ledger | None") -> "Outcome":
+    if ledger is None:
+        return search.make(None)
+    outcome = _under_lock(search, ledger)
+    if search.walk.needs_survey:
+        ledger.survey(search.walk)
+        outcome = _under_lock(search, ledger)
+    return outcome
+
+
+def _under_lock(search: Search, ledger: "Ledger") -> "Outcome":
+    ledger.acquire()
     try:
-        return _choose_under_lock(choice, book)
-    except SurveyNeeded:
-        choice.seen = survey(book, choice.offer.is_quiet)
-        return _choose_under_lock(choice, book)
-
-
-def _choose_under_lock(choice: Choice, book: "Book") -> bool:
-    book.acquire()
-    try:
-        found = choice.make(book)
-        if found:
-            keep = int(choice.selection.keep * 1_000_000)
-            for port, (record, name) in choice.chosen.items():
-                if process_of(record) and is_claimed(record, book.now):
-                    continue  # there was no other; the process that it was given to keeps it longer than we would
-                owner = name or choice.name_kept(port, record)
-                kind, field = (NAME, name_owner(owner, book.now)) if owner else (GIVEN, book.now)
-                book.claim(port, keep, kind, field, record)
+        outcome = search.make(ledger)
+        if outcome.is_complete:
+            _claim(ledger, outcome)
     finally:
-        book.release()
-    return found
+        ledger.release()
+    return outcome
 
 
-def _is_as_expected(choice: Choice) -> bool:
-    """Whether there is nothing to tell: the usual case, which does without the words for all others."""
-    selection, settings = choice.selection, choice.settings
-    return (
-        not choice.moved
-        and not any(choice.tried.get(port) or port in selection.exclude for port in selection.preferred)
-        and not (selection.contiguous and selection.preferred and selection.preferred[0] not in choice.chosen)
-        and not (choice.may_lose_to_kernel and any(map(settings.is_ephemeral, choice.chosen)))
-        and not any(
-            is_claimed(record, choice.now, name)
-            for port, (record, name) in choice.chosen.items()
-            if port not in selection.preferred
-        )
-    )
+def _claim(ledger: "Ledger", outcome: "Outcome") -> None:
+    keep = int(outcome.selection.keep * 1_000_000)
+    for port, (record, name) in outcome.chosen.items():
+        if process_of(record) and is_claimed(record, ledger.now):
+            continue  # there was no other; the process that it was given to keeps it longer than we would
+        owner = name or _name_kept(outcome, port, record)
+        kind, field = (NAME, name_owner(owner, ledger.now)) if owner else (GIVEN, ledger.now)
+        ledger.claim(port, keep, kind, field, record)
+
+
+def _name_kept(outcome: "Outcome", port: int, record: bytes) -> int:
+    """Return the name that a number is still claimed for, or 0, if it was named outright: most likely by its user."""
+    return name_of(record) if port in outcome.selection.preferred and is_claimed(record, outcome.now) else 0

@@ -15,7 +15,6 @@ from time import CLOCK_BOOTTIME, clock_gettime
 
 from anyport._find.candidates import Offer, offer_of
 from anyport._ledger import keeper
-from anyport._ledger.turns import renew, reserve
 from anyport._linux.socket import SO_NETNS_COOKIE
 from anyport._linux.sysctl import port_settings
 from anyport.errors import LedgerError
@@ -24,8 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anyport._ledger.book import Book
-    from anyport._ledger.turns import Reserved
+    from anyport._ledger.turns import Ledger, Reserved
 
 _FRESH = 0.1  # seconds that reserved numbers may wait; their claims last this much longer
 _MOST = 64
@@ -34,11 +32,11 @@ _MOST = 64
 class _Pool:
     """Numbers reserved in one ledger, with their records, last first, good until `until`; replaced as a whole."""
 
-    __slots__ = ("book", "cookie", "ports", "size", "until")
+    __slots__ = ("ledger", "cookie", "ports", "size", "until")
 
-    def __init__(self, cookie: bytes, book: "Book | None", ports: "list[Reserved]", size: int) -> None:
+    def __init__(self, cookie: bytes, ledger: "Ledger | None", ports: "list[Reserved]", size: int) -> None:
         self.cookie = cookie
-        self.book = book
+        self.ledger = ledger
         self.ports = ports
         self.size = size
         self.until = clock_gettime(CLOCK_BOOTTIME) + _FRESH
@@ -78,27 +76,27 @@ def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str],
     global _pool
     namespace = int.from_bytes(cookie, "little")
     offer = offer_of(port_settings(namespace))
-    book = keeper.book(namespace, warn)
-    left = pool.ports if pool.book is book and pool.cookie == cookie else []
+    ledger = keeper.ledger(namespace, warn)
+    left = pool.ports if pool.ledger is ledger and pool.cookie == cookie else []
     asks_often = pool.cookie == cookie and clock_gettime(CLOCK_BOOTTIME) < pool.until
     size = len(left) or (min(max(1, pool.size * 2), _MOST) if asks_often else 1)
     ports: list[Reserved] = []
     if offer.has_quiet:
         try:
-            ports = _reserve(book, offer, left, size, int((keep + _FRESH) * 1_000_000))
+            ports = _reserve(ledger, offer, left, size, int((keep + _FRESH) * 1_000_000))
         except LedgerError as error:
-            keeper.replacement(namespace, book, error, warn)
+            keeper.replacement(namespace, ledger, error, warn)
             raise
-    _pool = _Pool(cookie, book, ports, size)
+    _pool = _Pool(cookie, ledger, ports, size)
     return _pool
 
 
-def _reserve(book: "Book", offer: Offer, left: "list[Reserved]", size: int, keep: int) -> "list[Reserved]":
-    book.acquire()
+def _reserve(ledger: "Ledger", offer: Offer, left: "list[Reserved]", size: int, keep: int) -> "list[Reserved]":
+    ledger.acquire()
     try:
-        return renew(book, left, keep) or reserve(book, offer.is_quiet, size, keep)
+        return ledger.renew(left, keep) or ledger.reserve(offer.is_quiet, size, keep)
     finally:
-        book.release()
+        ledger.release()
 
 
 def forget() -> None:

@@ -49,8 +49,7 @@ class Book:
     """
 
     __slots__ = (
-        "_boot", "_fd", "_holder", "_inode", "_mutex", "_named", "_opener", "_turned", "aged", "alone", "full_until",
-        "now", "path", "turn",
+        "_boot", "_fd", "_holder", "_inode", "_mutex", "_named", "_opener", "_turned", "alone", "now", "path", "turn",
     )  # fmt: skip
 
     def __init__(self, opener: "Opener", *, alone: bool = False) -> None:
@@ -64,8 +63,7 @@ class Book:
         self._turned = False
         self.path = ""
         self.alone = alone
-        self.now = self.turn = self.full_until = 0
-        self.aged: list[tuple[int, int]] = []  # (when given, port), the oldest last
+        self.now = self.turn = 0
 
     def acquire(self) -> None:
         """Lock the ledger and read its header.

@@ -1,10 +1,11 @@
-"""The ledger of this process: which book is open, after a fork, and when the real one can't be used."""
+"""The ledger of this process: which one is open, also after a fork, and what replaces one that can't be used."""
 
 import os
 import time
 
 from anyport._ledger import place
-from anyport._ledger.book import Book, is_file, new_header
+from anyport._ledger.book import is_file, new_header
+from anyport._ledger.turns import Ledger
 from anyport._linux.sysctl import boot_word
 from anyport.errors import LedgerError
 
@@ -19,29 +20,29 @@ if TYPE_CHECKING:
 _MOST = 16  # ledgers open at a time, in a process that goes from one network namespace to the next
 _AGAIN = 60.0  # seconds after which a ledger that failed is tried again
 
-_books: "dict[tuple[int, str | None], Book]" = {}
+_ledgers: "dict[tuple[int, str | None], Ledger]" = {}
 _replaced: "dict[tuple[int, str | None], float]" = {}
 _told: "set[str]" = set()
 
 
-def book(namespace: int, warn: "Warn") -> Book:
-    """The book of the network namespace with this cookie, which must be the caller's.
+def ledger(namespace: int, warn: "Warn") -> Ledger:
+    """Return the ledger of the network namespace with this cookie, which must be the caller's.
 
     `warn` gets (message, hint), once a process for each message.
     """
     key = (namespace, os.environ.get(place.VARIABLE))
-    found = _books.get(key)
+    found = _ledgers.get(key)
     if found is None or (_replaced and time.monotonic() > _replaced.get(key, float("inf"))):
-        if len(_books) >= _MOST:
-            _books.pop(next(iter(_books)), None)  # closed when nobody uses it any more
-        found = _books[key] = Book(lambda: place.open_ledger(namespace, _once(warn)))
+        if len(_ledgers) >= _MOST:
+            _ledgers.pop(next(iter(_ledgers)), None)  # closed when nobody uses it any more
+        found = _ledgers[key] = Ledger(lambda: place.open_ledger(namespace, _once(warn)))
         _replaced.pop(key, None)
     return found
 
 
-def with_book(namespace: int, warn: "Warn", act: "Callable[[Book | None], T]") -> "T":
-    """What `act` makes of the book, or of its replacement if the book fails it; of None if there is neither."""
-    found: Book | None = book(namespace, warn)
+def with_ledger(namespace: int, warn: "Warn", act: "Callable[[Ledger | None], T]") -> "T":
+    """Return what `act` makes of the ledger, or of its replacement if that fails it; of None if there is neither."""
+    found: Ledger | None = ledger(namespace, warn)
     for _ in range(2):
         if found is None:
             break
@@ -52,13 +53,13 @@ def with_book(namespace: int, warn: "Warn", act: "Callable[[Book | None], T]") -
     return act(None)
 
 
-def replacement(namespace: int, broken: Book, error: LedgerError, warn: "Warn") -> "Book | None":
+def replacement(namespace: int, broken: Ledger, error: LedgerError, warn: "Warn") -> "Ledger | None":
     """Put a ledger of this process, which its forks share, in the place of a broken one for a minute.
 
     None where not even that can be had: then nothing is known of claims.
     """
     key = (namespace, os.environ.get(place.VARIABLE))
-    current = _books.get(key)
+    current = _ledgers.get(key)
     if current is not None and current is not broken:
         return current  # another thread has done it
     if not broken.alone:
@@ -68,8 +69,8 @@ def replacement(namespace: int, broken: Book, error: LedgerError, warn: "Warn") 
     except OSError:
         return None
     _replaced[key] = time.monotonic() + _AGAIN
-    _books[key] = Book(memory.open, alone=True)
-    return _books[key]
+    _ledgers[key] = Ledger(memory.open, alone=True)
+    return _ledgers[key]
 
 
 class _Memory:
@@ -109,7 +110,7 @@ def _once(warn: "Warn") -> "Warn":
 
 
 def _after_fork() -> None:
-    for each in _books.values():
+    for each in _ledgers.values():
         each.forget_lock()
 
 

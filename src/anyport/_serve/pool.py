@@ -18,7 +18,6 @@ from anyport._hold.door import open_door
 from anyport._ledger import keeper
 from anyport._ledger.owner import is_claimed, is_seen_here
 from anyport._ledger.record import LONGEST, NOTHING, PROCESS, process_of, record_in
-from anyport._ledger.turns import unclaimed_first
 from anyport._linux.sysctl import port_settings
 from anyport._ports import QUIET, shuffled
 from anyport.errors import NoUnusedPort
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from anyport._find.remarks import Tell
-    from anyport._ledger.book import Book
+    from anyport._ledger.turns import Ledger
     from anyport._ports import PortSet
 
     T = TypeVar("T")
@@ -75,7 +74,7 @@ class Pool:
         """Return a port, from now on that process's; 0 if there is none."""
         if time.monotonic() < self._used_up_until:
             return 0
-        port = self._under_lock(lambda book: self._choose(book, owner))
+        port = self._under_lock(lambda ledger: self._choose(ledger, owner))
         if port:
             self.owned.setdefault(owner, []).append(port)
             self._hold(port)
@@ -83,29 +82,29 @@ class Pool:
             self._used_up_until = time.monotonic() + _AGAIN
         return port
 
-    def _choose(self, book: "Book | None", owner: int) -> int:
-        for port, record in self._candidates(book):
+    def _choose(self, ledger: "Ledger | None", owner: int) -> int:
+        for port, record in self._candidates(ledger):
             if not self._probe.refusal(port):
-                if book:
-                    book.claim(port, _KEEP, PROCESS, owner, record)
+                if ledger:
+                    ledger.claim(port, _KEEP, PROCESS, owner, record)
                 self._free.remove(port)
                 return port
         return 0
 
-    def _candidates(self, book: "Book | None") -> "Iterator[tuple[int, bytes]]":
+    def _candidates(self, ledger: "Ledger | None") -> "Iterator[tuple[int, bytes]]":
         """Yield what is not claimed; then, if nothing else is left, ports that callers of anyport were given lately."""
         for _ in range(min(_AT_HAND, len(self._free))):
             port = self._free[0]
-            record = book.record(port) if book else NOTHING
-            if not (book and is_claimed(record, book.now)):
+            record = ledger.record(port) if ledger else NOTHING
+            if not (ledger and is_claimed(record, ledger.now)):
                 yield port, record
             self._free.rotate(-1)  # it can't be had now: those behind it come first next time
         rest = list(self._free)
-        if book is None:
+        if ledger is None:
             yield from ((port, NOTHING) for port in rest)
             return
-        for port, record in unclaimed_first(book, rest):
-            if not (process_of(record) and is_claimed(record, book.now)):
+        for port, record in ledger.unclaimed_first(rest):
+            if not (process_of(record) and is_claimed(record, ledger.now)):
                 yield port, record
 
     def take_back(self, owners: "Iterable[int]") -> "list[tuple[int, int]]":
@@ -127,14 +126,14 @@ class Pool:
         for _, port in freed:
             self._probe.let_go(port)
         if freed:
-            self._under_lock(lambda book: self._unclaim(book, freed))
+            self._under_lock(lambda ledger: self._unclaim(ledger, freed))
             self._free.extend(port for _, port in freed)
             self._used_up_until = 0.0
 
-    def _unclaim(self, book: "Book | None", freed: "list[tuple[int, int]]") -> None:
-        for owner, port in freed if book else ():
-            if book and process_of(book.record(port)) == owner:
-                book.forget(port)
+    def _unclaim(self, ledger: "Ledger | None", freed: "list[tuple[int, int]]") -> None:
+        for owner, port in freed if ledger else ():
+            if ledger and process_of(ledger.record(port)) == owner:
+                ledger.forget(port)
 
     def recall(self, adopt: "Callable[[int], bool | None]") -> int:
         """Take over what living processes have of these numbers from an earlier server; return how many.
@@ -142,7 +141,7 @@ class Pool:
         `adopt` watches a process by its field, and says whether it lives, or None if it can't be watched; nor can one
         of another pid namespace.  What such a one has stays claimed, and is neither given nor taken back.
         """
-        slots = self._under_lock(lambda book: book.records() if book else b"")
+        slots = self._under_lock(lambda ledger: ledger.records() if ledger else b"")
         claims = [(process_of(record_in(slots, port)), port) for port in self._free if slots]
         dead: list[tuple[int, int]] = []
         for owner, port in claims:
@@ -158,7 +157,7 @@ class Pool:
                 dead.append((owner, port))
         taken = {port for ports in self.owned.values() for port in ports}
         self._free = deque(port for port in self._free if port not in taken)
-        self._under_lock(lambda book: self._unclaim(book, dead))
+        self._under_lock(lambda ledger: self._unclaim(ledger, dead))
         self.renew()  # that server may have been gone for most of a day
         return len(taken)
 
@@ -166,12 +165,12 @@ class Pool:
         """Claim for another day what living processes have, also if the ledger has lost it and nobody got it since."""
         self._under_lock(self._renew)
 
-    def _renew(self, book: "Book | None") -> None:
-        for owner, ports in self.owned.items() if book else ():
+    def _renew(self, ledger: "Ledger | None") -> None:
+        for owner, ports in self.owned.items() if ledger else ():
             for port in ports:
-                record = book.record(port) if book else NOTHING
-                if book and (process_of(record) == owner or not is_claimed(record, book.now)):
-                    book.claim(port, _KEEP, PROCESS, owner, record)
+                record = ledger.record(port) if ledger else NOTHING
+                if ledger and (process_of(record) == owner or not is_claimed(record, ledger.now)):
+                    ledger.claim(port, _KEEP, PROCESS, owner, record)
 
     def _hold(self, port: int) -> None:
         """Keep what was bound of it for TCP, with the door open; UDP servers hardly ever set SO_REUSEADDR."""
@@ -189,17 +188,17 @@ class Pool:
         """Hold nothing any more; what was given stays claimed."""
         self._probe.close()
 
-    def _under_lock(self, act: "Callable[[Book | None], T]") -> "T":
-        def with_book(book: "Book | None") -> "T":
-            if book is None:
+    def _under_lock(self, act: "Callable[[Ledger | None], T]") -> "T":
+        def act_under_lock(ledger: "Ledger | None") -> "T":
+            if ledger is None:
                 return act(None)
-            book.acquire()
+            ledger.acquire()
             try:
-                return act(book)
+                return act(ledger)
             finally:
-                book.release()
+                ledger.release()
 
-        return keeper.with_book(self._namespace, self._warn, with_book)
+        return keeper.with_ledger(self._namespace, self._warn, act_under_lock)
 
 
 ADDRESS = "@unittest-portserver"  # where portpicker's own server is by default

@@ -120,7 +120,7 @@ def test_a_whole_list_in_use_is_told_in_one_message() -> None:
         refused = anyport("--in", "7002-7011")
         assert (refused.returncode, refused.stdout) == (1, "")
         first, *rest, hint = refused.stderr.splitlines()
-        assert first == "anyport: no unused port among 7002-7011: 10 tried in vain"
+        assert first == "anyport: no unused port among 7002-7011: 10 tried, none available"
         assert [line.split("/")[0].strip() for line in rest] == [str(port) for port in range(7002, 7012)]
         assert all(
             ("is bound to 127.0.0.1" if int(line.split("/")[0]) % 2 else "listens on ::1") in line for line in rest
@@ -176,7 +176,7 @@ def test_a_number_before_a_name() -> None:
 def test_the_hint_asks_the_same_question() -> None:
     """`--only 5353` alone would ask for TCP."""
     with private_network(), bound("127.0.0.1", 5353, socket.SOCK_DGRAM):
-        assert "hint: `anyport who 5353` says by whom" in anyport("--udp", "5353").stderr
+        assert "hint: `anyport who 5353` shows what is using it" in anyport("--udp", "5353").stderr
 
 
 def test_a_block_that_could_not_begin_where_it_was_wanted() -> None:

@@ -153,7 +153,7 @@ assert {first, second} == {20123, 20124}
 end = time.monotonic() + 10
 while True:  # while both are claimed, the oldest comes: also the first; so look at the claim itself
     from anyport._ledger import keeper
-    (book,) = keeper._books.values()
+    (book,) = keeper._ledgers.values()
     book.acquire()
     from anyport._ledger.record import is_claimed
     over = not is_claimed(book.record(first), book.now)
@@ -315,7 +315,7 @@ def test_bursts_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(25):
         seen += [anyport.find() for _ in range(15)]
         now += 0.11
-    (book,) = keeper._books.values()
+    (book,) = keeper._ledgers.values()
     book.acquire()
     claimed = claims_in(book.records(), book.now, lambda _owner: True)
     book.release()

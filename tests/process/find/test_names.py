@@ -191,7 +191,7 @@ def test_a_number_that_a_stranger_has_moves(tmp_path: Path, monkeypatch: pytest.
     with listening("127.0.0.1", own):
         moved, said = named(*words)
         note = f"anyport: note: {own}, the number of {name}, is in use; gave {moved}\n"
-        assert said == f"{note}hint: `anyport who {own}` says by whom\n"
+        assert said == f"{note}hint: `anyport who {own}` shows what is using it\n"
         assert named(*words) == (moved, said)
         for verb in ([], ["hold", "--for", "1m"]):
             insisted = anyport(*verb, *words, "--only")

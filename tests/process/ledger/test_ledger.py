@@ -505,7 +505,7 @@ import os, sys
 del os.environ["ANYPORT_LEDGER"]
 import anyport, anyport._ledger.keeper as keeper
 anyport.find()
-(book,) = keeper._books.values()
+(book,) = keeper._ledgers.values()
 os.unlink(book.path)  # or it would lie about until it is 25 hours old
 anyport.find(20123)
 again = book.path
@@ -556,7 +556,7 @@ def test_an_unknown_boot_never_wipes_the_ledger(monkeypatch: pytest.MonkeyPatch)
 
     seen = []
     for number in range(8):
-        keeper._books.clear()
+        keeper._ledgers.clear()
         with monkeypatch.context() as patched:
             if number % 2:
                 patched.setattr(book, "boot_word", lambda: 0)
@@ -574,7 +574,7 @@ def test_descriptors_run_out_at_the_first_call(monkeypatch: pytest.MonkeyPatch) 
     first = anyport.find(in_="20123-20124", keep=60)
     from anyport._ledger import keeper
 
-    keeper._books.clear()
+    keeper._ledgers.clear()
     with monkeypatch.context() as patched:
         patched.setattr(sysctl, "read", none_left)
         with pytest.raises(anyport.ResourceLimit):

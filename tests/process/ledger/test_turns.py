@@ -10,11 +10,11 @@ import pytest
 
 from anyport._ledger import book as book_module
 from anyport._ledger import record, turns
-from anyport._ledger.book import Book
+from anyport._ledger.turns import Ledger, Walk
 from anyport._ports import quiet_at
 
 SECOND = 1_000_000
-Locked = tuple[Book, Callable[[], list[tuple[int, bytes]]]]
+Locked = tuple[Ledger, Callable[[], list[tuple[int, bytes]]]]
 
 
 class Players:
@@ -29,7 +29,7 @@ class Players:
         self.quiet = {
             quiet_at(turn) for turn in range(self.chance.choice([12, 50]))
         }  # side by side, as all are at length
-        self.books = [Book(lambda: (os.open(path, os.O_RDWR | os.O_CREAT), str(path), False)) for _ in range(3)]
+        self.books = [Ledger(lambda: (os.open(path, os.O_RDWR | os.O_CREAT), str(path), False)) for _ in range(3)]
 
     def play(self) -> None:
         """One caller comes, after some time."""
@@ -44,24 +44,26 @@ class Players:
         finally:
             book.release()
 
-    def claims(self, book: Book) -> dict[int, tuple[int, int]]:
+    def claims(self, book: Ledger) -> dict[int, tuple[int, int]]:
         """Deadline and age of each claimed quiet number."""
         slots = book.records()
         found = ((port, record.record_in(slots, port)) for port in self.quiet)
         return {p: (record.deadline_of(r), record.given_at(r)) for p, r in found if record.is_claimed(r, book.now)}
 
-    def reserve(self, book: Book, keep: int) -> list[int]:
+    def reserve(self, book: Ledger, keep: int) -> list[int]:
         count = self.chance.choice([1, 2, 4, 8])
-        ports = [port for port, _ in turns.reserve(book, self.quiet.__contains__, count, keep)]
+        ports = [port for port, _ in book.reserve(self.quiet.__contains__, count, keep)]
         self.reserved += len(ports)
         return ports[::-1] or self.one(book, keep)
 
-    def one(self, book: Book, keep: int) -> list[int]:
-        try:
-            port, old = next(turns.by_turn(book, self.quiet.__contains__))
-        except turns.SurveyNeeded:
-            seen = turns.survey(book, self.quiet.__contains__)
-            port, old = next(turns.by_turn(book, self.quiet.__contains__, seen))
+    def one(self, book: Ledger, keep: int) -> list[int]:
+        walk = Walk(self.quiet.__contains__)
+        found = next(book.by_turn(walk), None)
+        if found is None:
+            assert walk.needs_survey
+            book.survey(walk)
+            found = next(book.by_turn(walk))
+        port, old = found
         book.claim(port, keep, record.GIVEN, book.now, old)
         return [port]
 
@@ -113,7 +115,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Locked]
     book = players.books[0]
     book.acquire()
     book.take_turn(0)
-    yield book, lambda: turns.reserve(book, players.quiet.__contains__, 8, 60 * SECOND)
+    yield book, lambda: book.reserve(players.quiet.__contains__, 8, 60 * SECOND)
     book.release()
 
 
@@ -130,7 +132,7 @@ def test_what_is_claimed_anew_stays_in_the_order_of_turns(locked: Locked) -> Non
     """Else it would be out of turn in every lap from then on."""
     book, reserve = locked
     reserved = reserve()
-    again = turns.renew(book, reserved, 60 * SECOND)
+    again = book.renew(reserved, 60 * SECOND)
     assert (
         [port for port, _ in again] == [port for port, _ in reserved] == [quiet_at(turn) for turn in range(7, -1, -1)]
     )
