@@ -9,6 +9,7 @@ import select
 import time
 
 from anyport import _background
+from anyport._clock import poll_time
 from anyport._hold.door import open_door
 from anyport._linux import signal
 from anyport._linux.proc import comm, socket_inodes, socket_owners
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 COMM = "anyport-hold"  # at most 15 bytes (proc_pid_comm(5))
-_LONGEST_POLL = 3600.0  # seconds; poll takes at most 24 days at a time
 _PATIENCE = 5.0  # seconds that a released holder may take to end
 
 
@@ -91,8 +91,8 @@ def _wait(ends: "Iterable[int]", until: "float | None") -> None:
     for fd in ends:
         poll.register(fd, select.POLLIN)
     while True:
-        left = _LONGEST_POLL if until is None else until - time.monotonic()
-        if left <= 0 or poll.poll(min(left, _LONGEST_POLL) * 1000):
+        left = None if until is None else until - time.monotonic()
+        if (left is not None and left <= 0) or poll.poll(poll_time(left)):
             return
 
 
@@ -128,7 +128,7 @@ def _end(pid: int, what: str) -> None:
 def _wait_for_end(fd: int, what: str) -> None:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    if not poll.poll(_PATIENCE * 1000):
+    if not poll.poll(poll_time(_PATIENCE)):
         raise AnyportError(f"{what}, has not ended within {_PATIENCE:g} s", hint="it may be stopped: kill -CONT, -KILL")
 
 

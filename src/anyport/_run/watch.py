@@ -4,7 +4,7 @@ import os
 import select
 import time
 
-from anyport._clock import pauses
+from anyport._clock import pauses, poll_time
 from anyport._find.remarks import some
 from anyport._linux import proc, signal
 from anyport._run import signals
@@ -180,7 +180,7 @@ class Watch:
         times = [self._kill_at, _NEVER if rest is None else now + rest]
         if self._is_waiting():
             times += [self._limit, self._next_look if self._is_looking() else _NEVER]
-        return None if min(times) == _NEVER else max(0.0, min(times) - now) * 1000
+        return poll_time(min(times) - now)
 
     def _look_in_time(self) -> None:
         if self._supervisor:
