@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LONGEST = 87_600 * 3600.0  # seconds, ten years: what is longer is a slip, or means "without a limit"
-_LONGEST_POLL = 3600.0  # seconds; poll(2) takes 24 days at most, and whoever waits looks again anyway
+_LONGEST_POLL = 3600.0  # seconds; poll(2) takes 24 days at most
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _HINT = "write it as 500ms, 30s, 10m or 24h"
 
