@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+LONGEST = 87_600 * 3600.0  # seconds, ten years: what is longer is a slip, or means "without a limit"
+_LONGEST_POLL = 3600.0  # seconds; poll(2) takes 24 days at most
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _HINT = "write it as 500ms, 30s, 10m or 24h"
 
@@ -24,6 +26,10 @@ def parse_duration(value: "str | float") -> float:
         raise InvalidSelection(f"{value!r} is not a duration", hint=_HINT)
     if seconds < 0:
         raise InvalidSelection(f"the duration {value} is below its limit, 0", hint=_HINT)
+    if seconds > LONGEST:
+        raise InvalidSelection(
+            f"the duration {value} is above its limit, {LONGEST / 3600:.0f}h (ten years)", hint=_HINT
+        )
     return seconds
 
 
@@ -41,6 +47,16 @@ def _parse_text(text: str) -> float:
     if unit not in _UNITS or not (digits.isascii() and digits.isdecimal()):
         raise InvalidSelection(f"{text!r} is not a duration", hint=_HINT)
     return float(number) * _UNITS[unit]
+
+
+def poll_time(seconds: "float | None") -> "float | None":
+    """Return what select.poll takes for a wait of so many seconds: milliseconds, an hour at most; None for no limit.
+
+    Whoever polls has to look at the clock again when it is over: the wait may have been cut short.
+    """
+    if seconds is None or seconds == float("inf"):
+        return None
+    return min(max(0.0, seconds), _LONGEST_POLL) * 1000
 
 
 def boot_microseconds() -> int:

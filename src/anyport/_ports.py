@@ -2,6 +2,7 @@
 
 import os
 from _operator import index
+from itertools import islice
 
 from anyport.errors import InvalidSelection
 
@@ -99,13 +100,25 @@ def parse_ports(value: "str | Iterable[int]") -> PortSet:
     """Return the set that `7002-7011,8000`, a `range` or an iterable of ints means, or raise InvalidSelection."""
     if isinstance(value, str):
         return PortSet(_parse_part(part, value) for part in value.split(","))
+    if isinstance(value, range) and value:  # both ends first: one of a billion numbers is not to be listed
+        first, last = check_port(value[0]), check_port(value[-1])
+        if value.step == 1:
+            return PortSet([range(first, last + 1)])
+    return PortSet(range(port, port + 1) for port in map(check_port, items(value, "set of ports", hint=_LIST_HINT)))
+
+
+def items(value: "Iterable[T]", what: str, *, hint: str) -> "list[T]":
+    """List what a caller gave as an iterable, of which there may be as many as there are ports, but no more.
+
+    InvalidSelection for what can't be iterated, and for what has more items, or no end.
+    """
     try:
-        numbers = list(value)
+        found = list(islice(iter(value), LAST + 1))
     except TypeError:
-        raise InvalidSelection(f"{value!r} is no set of ports", hint=_LIST_HINT) from None
-    if isinstance(value, range) and value.step == 1 and numbers:
-        return PortSet([range(check_port(value.start), check_port(value[-1]) + 1)])
-    return PortSet(range(port, port + 1) for port in map(check_port, numbers))
+        raise InvalidSelection(f"{value!r} is no {what}", hint=hint) from None
+    if len(found) > LAST:
+        raise InvalidSelection(f"a {what} with more than {LAST} items: there are no more ports than that", hint=hint)
+    return found
 
 
 _LIST_HINT = "write numbers and ranges with commas between them, such as 7002-7011,8000"

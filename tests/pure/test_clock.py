@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anyport import InvalidSelection
-from anyport._clock import boot_microseconds, parse_duration, pauses
+from anyport._clock import boot_microseconds, parse_duration, pauses, poll_time
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,22 @@ def test_less_than_nothing_is_below_the_limit(value: str | float) -> None:
     """Negative durations name the limit 0."""
     with pytest.raises(InvalidSelection, match="limit, 0"):
         parse_duration(value)
+
+
+@pytest.mark.parametrize("value", ["87601h", 10**9, math.inf, "9" * 400])
+def test_more_than_ten_years_is_above_the_limit(value: str | float) -> None:
+    """What is longer than the limit is a slip, and what is endless is said otherwise (None)."""
+    with pytest.raises(InvalidSelection, match="limit, 87600h"):
+        parse_duration(value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [(None, None), (math.inf, None), (-1.0, 0.0), (0.5, 500.0), (3600.0, 3_600_000.0), (315_360_000.0, 3_600_000.0)],
+)
+def test_a_poll_is_never_longer_than_it_can_be(seconds: float | None, milliseconds: float | None) -> None:
+    """An hour at most, where poll(2) overflows after 24 days."""
+    assert poll_time(seconds) == milliseconds
 
 
 @given(st.text())

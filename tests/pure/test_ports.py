@@ -1,5 +1,8 @@
 """Port numbers and sets of them."""
 
+import itertools
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -96,6 +99,30 @@ def test_ranges_and_iterables_are_sets_too() -> None:
     assert list(parse_ports(range(7002, 7010, 3))) == [7002, 7005, 7008]
     with pytest.raises(InvalidSelection):
         parse_ports(8000)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "endless", [itertools.repeat(8080), itertools.cycle([8080, 8081]), (port for port in itertools.repeat(9))]
+)
+def test_a_set_without_an_end_is_refused(endless: Iterator[int]) -> None:
+    """As soon as it has more items than there are ports."""
+    with pytest.raises(InvalidSelection, match="more than 65535 items") as error:
+        parse_ports(endless)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("numbers", [range(10**9), range(1, 10**18), range(10**18, 0, -1), range(2, 10**18, 10**9)])
+def test_a_range_beyond_the_limits_is_refused_by_its_ends(numbers: range) -> None:
+    """It is never listed: a billion numbers would be 24 GB."""
+    with pytest.raises(InvalidSelection, match="out of range"):
+        parse_ports(numbers)
+
+
+def test_every_port_there_is_may_be_listed() -> None:
+    """The limit lets all of them in, one by one and as ranges with another step."""
+    assert len(parse_ports(iter(range(FIRST, LAST + 1)))) == LAST
+    assert len(parse_ports(range(LAST, 0, -1))) == LAST
+    assert len(parse_ports(range(1, LAST + 1, 2))) == LAST // 2 + 1
 
 
 def test_the_bad_ports_hold_what_browsers_are_known_to_refuse() -> None:

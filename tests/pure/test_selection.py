@@ -1,5 +1,7 @@
 """The question as the caller puts it, and all that can be wrong with it."""
 
+import itertools
+
 import pytest
 
 from anyport import InvalidSelection
@@ -56,6 +58,9 @@ def test_hosts_may_be_written_in_brackets() -> None:
         ({"port": 70000}, "70000"), ({"port": 0}, "0"), ({"port": -5}, "-5"), ({"port": "http"}, "http"),
         ({"from_": 65536}, "65536"), ({"in_": "9000-8000"}, "9000-8000"), ({"in_": []}, "empty"),
         ({"count": 0}, "0"), ({"count": 100_000}, "100000"), ({"count": "many"}, "many"), ({"count": True}, "True"),
+        ({"host": 1}, "1"), ({"as_": 5}, "5"), ({"port": itertools.repeat(80)}, "65535"),
+        ({"host": itertools.repeat("::1")}, "65535"), ({"as_": itertools.repeat("a")}, "65535"),
+        ({"exclude": range(10**9)}, "0"), ({"in_": range(1, 10**9)}, "999999999"),
         ({"keep": -1}, "-1"), ({"keep": "soon"}, "soon"), ({"keep": "25h"}, "24h"), ({"name": ""}, "''"),
         ({"name": "a\0b"}, "NUL"), ({"host": ""}, "''"), ({"host": ["127.0.0.1", " "]}, "' '"),
         ({"as_": "1web"}, "1web"),

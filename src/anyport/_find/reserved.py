@@ -32,7 +32,7 @@ _MOST = 64
 class _Pool:
     """Numbers reserved in one ledger, with their records, last first, good until `until`; replaced as a whole."""
 
-    __slots__ = ("ledger", "cookie", "ports", "size", "until")
+    __slots__ = ("cookie", "ledger", "ports", "size", "until")
 
     def __init__(self, cookie: bytes, ledger: "Ledger | None", ports: "list[Reserved]", size: int) -> None:
         self.cookie = cookie

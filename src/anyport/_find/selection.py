@@ -2,7 +2,7 @@
 
 from anyport._address import TCP, UDP
 from anyport._clock import parse_duration
-from anyport._ports import LAST, PortSet, check_port, parse_ports, whole_number
+from anyport._ports import LAST, PortSet, check_port, items, parse_ports, whole_number
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
@@ -144,7 +144,7 @@ def _preferred(port: "int | str | Iterable[int | str] | None") -> "tuple[int, ..
         return ()
     if isinstance(port, (int, str)) or not hasattr(port, "__iter__"):
         return (check_port(port),)
-    return tuple(dict.fromkeys(map(check_port, port)))
+    return tuple(dict.fromkeys(map(check_port, items(port, "list of ports", hint="anyport.find([8080, 8081])"))))
 
 
 def _not_empty(ports: PortSet) -> PortSet:
@@ -187,7 +187,7 @@ def variable(label: str) -> str:
 def _check_labels(labels: "str | Iterable[str] | None") -> "tuple[str, ...]":
     if labels is None:
         return ()
-    found = (labels,) if isinstance(labels, str) else tuple(labels)
+    found = (labels,) if isinstance(labels, str) else tuple(items(labels, "list of labels", hint="--as web"))
     for label in found:
         plain = isinstance(label, str) and label.replace("-", "_")
         if not plain or not plain.isascii() or not plain.isidentifier():
@@ -200,10 +200,11 @@ def _check_labels(labels: "str | Iterable[str] | None") -> "tuple[str, ...]":
 def _check_hosts(host: "str | Iterable[str] | None") -> "tuple[str, ...]":
     if host is None:
         return ()
-    hosts = (host,) if isinstance(host, (str, bytes)) else tuple(host)
+    hint = "name one such as 127.0.0.1, ::1 or localhost"
+    hosts = (host,) if isinstance(host, (str, bytes)) else items(host, "host", hint=hint)
     for each in hosts:
         if not isinstance(each, str) or not each.strip() or "\0" in each:
-            raise InvalidSelection(f"{each!r} is no host", hint="name one such as 127.0.0.1, ::1 or localhost")
+            raise InvalidSelection(f"{each!r} is no host", hint=hint)
     return tuple(dict.fromkeys(_bare(each.strip()) for each in hosts))
 
 

@@ -8,6 +8,7 @@ import select
 import time
 from errno import EINVAL, ENOENT, ESRCH
 
+from anyport._clock import poll_time
 from anyport._linux import proc
 
 TYPE_CHECKING = False
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PIDFD_THREAD = os.O_EXCL  # Linux 6.9+
-_LONGEST_POLL = 3600.0  # seconds; poll takes at most 24 days at a time
 
 
 def open_process(pid: int) -> "int | None":
@@ -45,8 +45,7 @@ def wait(fds: "Iterable[int]", seconds: "float | None" = None) -> bool:
     for fd in fds:
         poll.register(fd, select.POLLIN)
     while True:
-        left = min(max(0.0, end - time.monotonic()), _LONGEST_POLL)
-        if poll.poll(left * 1000):
+        if poll.poll(poll_time(end - time.monotonic())):
             return True
         if time.monotonic() >= end:
             return False

@@ -25,7 +25,7 @@ import os
 import select
 import time
 
-from anyport._clock import pauses
+from anyport._clock import pauses, poll_time
 from anyport._linux import proc, signal
 from anyport._run import deadlines, signals
 from anyport._run.deadlines import Deadlines, next_step
@@ -120,7 +120,7 @@ class Watch:
         """Wait, and answer calls as long as nothing else comes or is due; return the descriptors that came."""
         while True:
             _, seconds = self._next_step()
-            events = poll.poll(None if seconds == deadlines.NEVER else seconds * 1000)
+            events = poll.poll(poll_time(seconds))
             supervisor = self._supervisor
             if supervisor is None or (supervisor.fd, select.POLLIN) not in events:
                 return [fd for fd, _ in events]

@@ -28,6 +28,7 @@ import os
 import select
 from errno import EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTSOCK
 
+from anyport._clock import poll_time
 from anyport._find.remarks import some
 from anyport._linux import libc, pidfd_getfd, proc, process_vm, seccomp, sysctl
 from anyport._linux.socket import netns_cookie
@@ -92,7 +93,7 @@ class Supervisor:
 
     def wait(self, seconds: "float | None" = 0) -> bool:
         """Wait for a call, and tell whether there is one."""
-        found = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        found = self._poll.poll(poll_time(seconds))
         return bool(found and found[0][1] & select.POLLIN)
 
     @property

@@ -5,7 +5,7 @@ import sys
 from errno import EADDRINUSE
 from typing import NamedTuple
 
-from anyport._ports import PortSet, check_port, parse_ports
+from anyport._ports import PortSet, check_port, items, parse_ports
 from anyport._who.look import Look, errno_of_bind, look, number_of, numbers
 from anyport._who.table import ALL, WITHOUT_PEER, shows_bound_only
 from anyport._who.verdict import Circumstances, notes, verdict
@@ -170,7 +170,8 @@ def read_ports(port: "Ports | None", hint: str = "None means every port in use")
         return _not_empty(parse_ports(port), hint)
     if isinstance(port, (int, bytes)) or not hasattr(port, "__iter__"):
         port = [check_port(port)]
-    parts = [parse_ports(each if isinstance(each, (str, range)) else [each]) for each in port]
+    given = items(port, "list of ports", hint=hint)
+    parts = [parse_ports(each if isinstance(each, (str, range)) else [each]) for each in given]
     ranges = [found for part in parts for found in part.ranges]
     return _not_empty(PortSet([*ranges, *(range(number, number + 1) for part in parts for number in part.named)]), hint)
 
