@@ -103,7 +103,7 @@ class Supply:
         return numbers if selection.order == "ascending" else shuffled(numbers)
 
     def passed_over(self, last: "int | None") -> "dict[int, tuple[Endpoint, int]]":
-        """Return what was passed over for being bound, below the last number that was tried (None: all), as refusals."""
+        """Return what was passed over for being bound, below the last number that was tried (None: all)."""
         in_use = (self._trials.probe.endpoints[0], EADDRINUSE)
         passed = range(self._selection.start or LAST, LAST + 1 if last is None else last)
         tried = self._trials.refusals()

@@ -2,8 +2,9 @@
 
 Theory.  The quiet range has 20,000 numbers, and whoever asks may have any of them.  Looking through all records for the
 best one would read a megabyte for each answer.  So the numbers stand in a fixed order, their *turns*
-(`_ports.quiet_at`), and the header says whose turn it is.  Once around is a *lap*: in it each number is given once before any is given
-twice, and the next one is found at the place where the turn stands, at the same price however many were given.
+(`_ports.quiet_at`), and the header says whose turn it is.  Once around is a *lap*: in it each number is given once
+before any is given twice, and the next one is found at the place where the turn stands, at the same price however many
+were given.
 
 That does as long as the number whose turn it is is unclaimed, and in the order of age too, for what was given a lap ago
 was given longest ago.  It does not when claims are in the way: long ones, those of names and processes, those left by
