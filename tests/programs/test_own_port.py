@@ -58,7 +58,7 @@ def left_behind(port: int) -> set[str]:
 
 
 def hang_up(connections: list[socket.socket]) -> None:
-    """Close after the last byte that the server sent: a close with bytes unread is a reset, which leaves no TIME_WAIT."""
+    """Close after the last byte of the server: a close with bytes unread is a reset, which leaves no TIME_WAIT."""
     for client in connections:
         with client:
             while client.recv(4096):
