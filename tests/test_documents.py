@@ -72,7 +72,7 @@ class server_on_8080:  # noqa: N801 - used like a function
         python = Path(sys.executable).with_name("python3")
         command = [str(python), "-m", "http.server", "8080", "--bind", "127.0.0.1"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in pauses(20):
+        for _ in pauses(60):
             if sock_diag.sockets("tcp", 8080):
                 return
         pytest.fail("the server does not listen")

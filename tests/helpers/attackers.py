@@ -205,7 +205,7 @@ def attack(
             child.stdin.write("\n")
             child.stdin.flush()
         meanwhile()
-        return [json.loads(child.communicate(timeout=100)[0]) for child in children]
+        return [json.loads(child.communicate(timeout=300)[0]) for child in children]
     finally:
         for child in children:
             child.kill()

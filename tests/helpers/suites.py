@@ -17,7 +17,7 @@ import anyport
 SERVER = [sys.executable, str(Path("server.py").absolute()), "{port}", "reuse"]
 
 def answer(port):
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         return client.recv(100)
 
 def can_be_bound(port, *, reuse=False, kind=socket.SOCK_STREAM):

@@ -25,7 +25,7 @@ import socket, sys
 server = socket.create_server(("", 8080), family=socket.AF_INET6, dualstack_ipv6=True)
 seen = [server.getsockname()[1]]
 for host in sys.argv[1:]:
-    with socket.create_connection((host, 8080), timeout=20) as client:
+    with socket.create_connection((host, 8080), timeout=60) as client:
         connection, peer = server.accept()
         assert peer[:2] == (peer[0], client.getsockname()[1])
         seen.append(connection.getsockname()[1])
@@ -225,9 +225,9 @@ def test_other_machines_have_their_own_8080(remote: str, tmp_path: Path) -> None
     code = """
     import socket, sys
     server = socket.create_server(("", 8080))
-    client = socket.create_connection((sys.argv[1], 8080), timeout=20)
+    client = socket.create_connection((sys.argv[1], 8080), timeout=60)
     print(client.recv(10).decode(), client.getpeername())
-    own = socket.create_connection((client.getsockname()[0], 8080), timeout=20)
+    own = socket.create_connection((client.getsockname()[0], 8080), timeout=60)
     server.accept()[0].sendall(b"here")
     print(own.recv(10).decode())
     """

@@ -300,7 +300,7 @@ def test_those_who_lost_the_lock_do_not_all_give_the_same(ledger: Path) -> None:
 
 
 def wait_until_it_has_open(child: "subprocess.Popen[str]", path: Path) -> None:
-    for _ in pauses(20):
+    for _ in pauses(60):
         if COMMAND not in Path(f"/proc/{child.pid}/cmdline").read_text():
             continue  # not yet: between fork and exec it has what we have open
         links = [Path(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")]

@@ -191,7 +191,7 @@ def test_a_program_that_ended_says_its_status(pytester: pytest.Pytester) -> None
     def test_it(run_on_port):
         running = run_on_port([sys.executable, "-c", CODE, "{port}"])
         socket.create_connection(("127.0.0.1", running.port)).close()
-        running.wait(20)
+        running.wait(60)
         assert False
     """
     result = suite(pytester, test)
@@ -251,7 +251,7 @@ def test_what_a_later_test_cut_off_does_not_hide_what_it_wrote(pytester: pytest.
 
     def test_second(talker):
         socket.create_connection(("127.0.0.1", talker.port)).close()
-        assert talker.wait(20) != 0
+        assert talker.wait(60) != 0
     """
     assert section(suite(pytester, test), "test_second") == ["again", "end"]
 

@@ -42,7 +42,7 @@ def test_a_real_server_runs_until_the_test_ends(pytester: pytest.Pytester, way: 
     def test_it(run_on_port):
         running = run_on_port(["redis-server", "--port", "{port}", "--save", ""])
         assert isinstance(running, anyport.Running)
-        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=60) as client:
             client.sendall(b"PING\\r\\nINFO server\\r\\n")
             lines = client.makefile()
             assert next(lines) == "+PONG\\n"
@@ -245,5 +245,5 @@ def test_a_program_that_ignores_sigterm_is_killed(pytester: pytest.Pytester) -> 
     """
     passes(pytester, test)
     port, pid = numbers_in(pytester.path / "ports")
-    assert any(not is_in_use(port) for _ in pauses(10))
+    assert any(not is_in_use(port) for _ in pauses(60))
     assert (found := proc.stat(pid)) is None or found.state == "Z"

@@ -24,7 +24,7 @@ def redis(port):
             server.kill()
 
 def is_of(port, pid):
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(b"INFO server\\r\\n")
         return f"process_id:{pid}\\n" in client.makefile()
 """

@@ -213,7 +213,7 @@ def test_programs_with_several_reuseport_sockets_share_them_as_they_ask_for() ->
         assert taken_by(SAME, run.port) == {REUSEPORT, BOTH}
         run.go()
         assert run.line() == "closed"
-        for _ in pauses(5):
+        for _ in pauses(60):
             if not taken_by(SAME, run.port):
                 break
         assert taken_by(SAME, run.port) == taken_by(OTHER, run.port) == set()
@@ -243,7 +243,7 @@ def test_nginx_loses_no_port_when_it_starts_and_reloads(tmp_path: Path, options:
 
 def until_serving(run: Started) -> None:
     """Both addresses, and both workers: before that a hang-up would end nginx."""
-    for _ in pauses(20):
+    for _ in pauses(60):
         addresses = {row.address for row in table.servers("tcp", run.port)}
         if addresses == {"0.0.0.0", "::"} and len(proc.descendants(run.process.pid)) >= 3:
             return

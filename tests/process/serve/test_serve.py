@@ -232,7 +232,7 @@ def test_it_stops_well_when_told(tmp_path: Path, number: int) -> None:
             server.process.send_signal(number)
             server.process.send_signal(signal.SIGCONT)
             assert int(client.recv(100)) in parse_ports(PORTS)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(60) == 0
         assert not Path(server.address).exists()
 
 
