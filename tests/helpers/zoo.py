@@ -176,7 +176,7 @@ def _datagrams(stack: contextlib.ExitStack) -> None:
         client = bound("::" if ":" in host else "0.0.0.0", 0, socket.SOCK_DGRAM)
         stack.enter_context(client).connect((host, port))
     client = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
-    client.settimeout(20)
+    client.settimeout(60)
     client.connect((V4, ECHO))
     client.send(b"hello")
     assert client.recv(10) == b"hello"  # socat is connected to this client now

@@ -84,7 +84,7 @@ def test_udp_and_both_on_one_number() -> None:
 def test_a_udp_server_under_the_hold_gets_every_datagram() -> None:
     """The hold is the least specific socket."""
     with anyport.hold(udp=True) as held, bound("0.0.0.0", held.port, socket.SOCK_DGRAM, reuse=True) as server:
-        server.settimeout(5)
+        server.settimeout(60)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             for number in range(50):
                 client.sendto(b"%d" % number, ("127.0.0.1", held.port))

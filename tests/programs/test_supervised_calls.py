@@ -68,7 +68,7 @@ def spread(first, second):
     first, second = socket(fileno=first), socket(fileno=second)
     for _ in range(100):
         with socket(AF_INET, first.type) as client:
-            client.settimeout(10)
+            client.settimeout(60)
             client.connect(("127.0.0.1", port))
             client.send(b"x")
     return [bool(select.select([each], [], [], 0)[0]) for each in (first, second)]

@@ -253,8 +253,8 @@ def test_a_lock_that_is_never_released_costs_five_seconds_once(ledger: Path) -> 
             anyport.find()
         middle = time.monotonic()
         anyport.find_many(2)
-        assert 5 <= middle - begin < 15
-        assert time.monotonic() - middle < 1.5
+        assert 5 <= middle - begin < 60
+        assert time.monotonic() - middle < 5  # what another wait would take
 
 
 _WRITES_AND_KEEPS_IT = """
@@ -592,5 +592,5 @@ def test_a_call_within_a_call_does_not_wait_for_itself(ledger: Path) -> None:
     begin = time.monotonic()
     with pytest.raises(LedgerError, match="this thread has the ledger already"):
         book.acquire()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5  # what the wait would take
     book.release()

@@ -18,7 +18,7 @@ REDIS = ["redis-server", "--save", "", "--port"]
 def redis(port):
     with subprocess.Popen([*REDIS, str(port)], stdout=subprocess.DEVNULL) as server:
         try:
-            anyport.wait(port, tree=server.pid, timeout=20)
+            anyport.wait(port, tree=server.pid, timeout=60)
             yield server
         finally:
             server.kill()

@@ -153,7 +153,7 @@ def attacked(crowds: list[Started]) -> tuple[list[str], Taken]:
     """Have them bind and listen under attack: what became of them, and what the attackers took."""
     outcomes: list[str] = []
 
-    def go() -> None:
+    def go(_attackers: object) -> None:
         for each in crowds:
             each.go()
         for each in crowds:
@@ -229,7 +229,7 @@ def test_nginx_loses_no_port_when_it_starts_and_reloads(tmp_path: Path, options:
         run = Started(stack, line, tmp_path)
         stack.callback(run.process.terminate)
 
-        def reload() -> None:
+        def reload(_attackers: object) -> None:
             run.go()
             for _ in range(5):
                 until_serving(run)

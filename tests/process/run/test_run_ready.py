@@ -95,7 +95,7 @@ def test_udp_is_ready_when_it_is_bound(tmp_path: Path) -> None:
     port = int(content_of(file, process))
     with bound("127.0.0.1", 0, socket.SOCK_DGRAM) as client:
         client.sendto(b"hello", ("127.0.0.1", port))
-        client.settimeout(10)
+        client.settimeout(60)
         assert client.recv(10) == b"HELLO"
     process.communicate(timeout=60)
     assert process.returncode == 0
@@ -142,7 +142,7 @@ def runners() -> list[int]:
 def test_detach_prints_the_port_when_the_program_is_ready(server: list[str], tmp_path: Path) -> None:
     """And leaves it and its runner in the background: own session, nothing of ours open."""
     log = tmp_path / "log"
-    done = run("--detach", "--log", str(log), "--", *server, "reuse", timeout=30)
+    done = run("--detach", "--log", str(log), "--", *server, "reuse", timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     with socket.create_connection(("127.0.0.1", int(done.stdout))) as client:
         pid = int(client.recv(20))
@@ -163,7 +163,7 @@ def test_detach_does_not_make_a_substitution_wait(server: list[str]) -> None:
     """`port=$(anyport run --detach ... 2>&1)`: nothing keeps the pipe open."""
     done = subprocess.run(
         ["bash", "-c", 'port=$("$@" 2>&1) && echo "$port"', "bash", COMMAND, "run", "--detach", "--", *server, "reuse"],
-        capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         assert done.stdout.strip().isdecimal()

@@ -202,7 +202,7 @@ def test_a_real_redis_has_the_port_that_is_held_for_it(tmp_path: Path) -> None:
         env = {**os.environ, "PORTSERVER_ADDRESS": server.address}
         with subprocess.Popen(["sh", "-c", script], env=env, stdout=subprocess.DEVNULL, cwd=tmp_path) as shell:
             port = int(server.until_said(f"is process {shell.pid}'s").split(" is process")[0].split()[-1])
-            anyport.wait(port, tree=shell.pid, timeout=30)
+            anyport.wait(port, tree=shell.pid, timeout=60)
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(b"PING\r\n")
                 assert client.recv(7) == b"+PONG\r\n"
