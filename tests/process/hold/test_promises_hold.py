@@ -1,4 +1,4 @@
-"""The promise table (README, DESIGN): `hold`, `hold(exclusive=True)` and `find`, every cell under the same attack.
+"""The promise table (docs/promises.md): `hold`, `hold(exclusive=True)` and `find`, every cell under the same attack.
 
 The processes of tests/helpers/attackers.py attack all cells at the same time for 10 s, in a namespace whose kernel has
 200 ports to give; a port that was bound and closed is among them.  That is done once in a run, and read by each test.

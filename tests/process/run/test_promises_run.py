@@ -1,4 +1,4 @@
-"""The promise table (README, DESIGN): column `run` supervised, under attack while programs bind, listen and begin anew.
+"""The promise table (docs/promises.md): column `run` supervised, attacked while programs bind, listen and begin anew.
 
 That nobody can take the port of a program that only waits, or serves, is in test_promises_hold.py.
 """
