@@ -5,6 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
+from errno import EFAULT
 from functools import partial
 from pathlib import Path
 
@@ -49,11 +50,15 @@ def test_memory_is_read_whole_or_not_at_all() -> None:
 
     text = ctypes.create_string_buffer(b"sixteen bytes of")
     assert process_vm.read(os.getpid(), ctypes.addressof(text), 16) == b"sixteen bytes of"
-    process_vm.write(os.getpid(), ctypes.addressof(text), b"SIX")
+    memory = process_vm.open_to_write(os.getpid())
+    process_vm.write(memory, ctypes.addressof(text), b"SIX")
     assert text.value == b"SIXteen bytes of"
-    for address in (0, 1 << 46):
-        with pytest.raises(OSError, match="Bad address"):
-            process_vm.read(os.getpid(), address, 16)
+    for address in (0, 1 << 46, (1 << 64) - 16):
+        for act in (lambda at: process_vm.read(os.getpid(), at, 16), lambda at: process_vm.write(memory, at, b"SIX")):
+            with pytest.raises(OSError, match=r"Bad address|only a part") as caught:
+                act(address)
+            assert caught.value.errno == EFAULT
+    os.close(memory)
 
 
 def test_low_ports_need_the_capability() -> None:

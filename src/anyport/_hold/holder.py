@@ -104,17 +104,18 @@ def release(port: int) -> "list[int]":
     pids = _holders_of(port)
     ports = sorted({each for pid in pids for each in _ports_of(pid)})
     for pid in pids:
-        _end(pid, f"process {pid}, which holds {port}")
+        _end(pid, port)
     return ports
 
 
-def _end(pid: int, what: str) -> None:
+def _end(pid: int, port: int) -> None:
+    what = f"process {pid}, which holds {port}"
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        if comm(pid) == COMM:  # else it ended, and the number is another process's by now
+        if comm(pid) == COMM and port in _ports_of(pid):  # else it ended, and the number is another process's by now
             signal.pidfd_send_signal(fd, signal.SIGTERM)
             _wait_for_end(fd, what)
     except ProcessLookupError:

@@ -77,7 +77,7 @@ def stay(numbers: "Numbers", pids: "set[int]", ours: "set[int]") -> None:
         inodes = {inode for inode, each in owners.items() if inode in inodes or any(pid in pids for pid, _ in each)}
         if inodes:
             pids = {pid for inode in inodes for pid, _ in owners[inode]}
-            _wait_for_an_end(pids)
+            _wait_for_an_end(pids, inodes)
         elif had or time.monotonic() > limit or not (was_alive or any(map(_is_alive, pids))):
             return
         else:
@@ -89,8 +89,8 @@ def _is_alive(pid: int) -> bool:
     return found is not None and not found.has_ended
 
 
-def _wait_for_an_end(pids: "Iterable[int]") -> None:
-    """Until one of them ends; at once if one has."""
+def _wait_for_an_end(pids: "set[int]", inodes: "set[int]") -> None:
+    """Wait until one of these processes, which have these sockets, ends; at once if one has, or has none any more."""
     poll = select.poll()
     opened: list[int] = []
     try:
@@ -100,7 +100,8 @@ def _wait_for_an_end(pids: "Iterable[int]") -> None:
             except ProcessLookupError:
                 return
             poll.register(opened[-1], select.POLLIN)
-        poll.poll()
+        if {pid for each in proc.socket_owners(inodes, pids).values() for pid, _ in each} == pids:
+            poll.poll()
     finally:
         for fd in opened:
             os.close(fd)

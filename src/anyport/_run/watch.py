@@ -161,8 +161,7 @@ class Watch:
         """End what the program left of its tree, at first by asking: for when it was stopped by us."""
         me = os.getpid()
         for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 1.0)):
-            for pid in proc.descendants(me):
-                signals.send(pid, number)
+            signals.send_to_descendants(number)
             for _ in pauses(patience, sleep=self._rest):
                 _reap_all()
                 if not proc.descendants(me):

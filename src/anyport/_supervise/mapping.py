@@ -2,15 +2,18 @@
 
 import _thread
 import os
-from errno import EAGAIN, EINTR, EINVAL
+from errno import EAGAIN, EINTR, EINVAL, EMFILE, ENFILE, ENOENT, ENOMEM, ESRCH
 from fcntl import F_GETFL, fcntl
 
-from anyport._linux import libc, process_vm, rtnetlink, seccomp
+from anyport._linux import libc, proc, process_vm, rtnetlink, seccomp
 from anyport._supervise.passage import errno_of
 from anyport._supervise.policy import host_of, is_here_anyway
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyport._find.remarks import Tell
     from anyport._linux.seccomp import Notification
 
 
@@ -66,11 +69,53 @@ class Connections:
             del self.waiting[call]
 
 
-def write_name(call: "Notification", name: bytes) -> None:
-    """Put a name where getsockname(2) would: as much of it as there is room for, and how long it is."""
+class Names:
+    """Tell the program its own number, in its memory, where getsockname(2) would tell the held one."""
+
+    def __init__(self, tell: "Tell") -> None:
+        self._tell = tell
+        self._has_told = False
+
+    def write(self, call: "Notification", name: bytes, is_waiting: "Callable[[], bool]") -> "int | None":
+        """Put a name where the call wants it; return the errno, or None if the kernel has to say what it knows.
+
+        The memory is opened and the room in it read before the question whether the call still waits, and written
+        after it: so it is nobody else's.
+        """
+        try:
+            memory = _memory_of(call.tid)
+        except OSError as error:
+            if error.errno in (EMFILE, ENFILE, ENOMEM):
+                raise
+            if is_waiting():
+                self._cannot(call.tid, error)
+            return None
+        try:
+            return errno_of(lambda: _write(memory, call, name, is_waiting))
+        finally:
+            os.close(memory)
+
+    def _cannot(self, tid: int, error: OSError) -> None:
+        if not self._has_told:
+            self._has_told = True
+            text = f"the memory of process {tid} can't be written (/proc/{tid}/mem): {error.strerror or error}"
+            hint = "a sandbox whose /proc is its own and writable lets it find its number"
+            self._tell("warning", f"{text}; so getsockname tells the held port, not the program's own number", hint)
+
+
+def _memory_of(tid: int) -> int:
+    if not proc.is_ours():  # there the number is another thread's
+        raise OSError(ENOENT, "/proc is not mounted here, or is another pid namespace's")
+    return process_vm.open_to_write(tid)
+
+
+def _write(memory: int, call: "Notification", name: bytes, is_waiting: "Callable[[], bool]") -> None:
+    """As much of the name as there is room for, and how long it is."""
     room = int.from_bytes(process_vm.read(call.tid, call.args[2], 4), "little", signed=True)
+    if not is_waiting():
+        raise OSError(ESRCH, "getsockname")
     if room < 0:
         raise OSError(EINVAL, "getsockname")
     if room:
-        process_vm.write(call.tid, call.args[1], name[:room])
-    process_vm.write(call.tid, call.args[2], len(name).to_bytes(4, "little"))
+        process_vm.write(memory, call.args[1], name[:room])
+    process_vm.write(memory, call.args[2], len(name).to_bytes(4, "little"))

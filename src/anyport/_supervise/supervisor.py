@@ -66,6 +66,7 @@ class Supervisor:
         machine = seccomp.machine()
         self._calls = {number: calls[name] for name, number in machine.calls.items()} if machine else {}
         self._connections = mapping.Connections(fd)
+        self._names = mapping.Names(tell)
         seccomp.wake_at_once(fd)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
@@ -90,8 +91,10 @@ class Supervisor:
         except OSError as error:
             if error.errno in (EMFILE, ENFILE, ENOMEM):  # of ours, and soon over
                 seccomp.answer(self.fd, call.id, error.errno)
-            elif seccomp.is_waiting(self.fd, call.id):  # else the process is gone, which is what failed
-                self._lose(call, error)
+            else:
+                name = _name_of(call.tid)
+                if seccomp.is_waiting(self.fd, call.id):  # else the process is gone, which is what failed
+                    self._lose(call, name, error)
             return None
 
     def serve_all(self) -> None:
@@ -153,7 +156,8 @@ class Supervisor:
     def _bind(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
         step = self._policy.bind(protocol, _address_of(call))
         bind = libc.prepare("bind", sock.fileno(), step.address, len(step.address))
-        if not self._is_waiting(call) or (step.needs_privilege and not _may_bind_low_ports(call.tid)):
+        may = not step.needs_privilege or _may_bind_low_ports(call.tid)
+        if not self._is_waiting(call) or not may:  # in this order: what was seen in /proc is the caller's if it waits
             return _KERNEL, None  # which refuses it, and knows better than we in which order it looks for errors
         if step.number is None:
             return errno_of(bind), None
@@ -177,21 +181,22 @@ class Supervisor:
 
     def _getsockname(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
         step = self._policy.getsockname(protocol, libc.getsockname(sock.fileno()))
-        if step.action == GO_ON or not self._is_waiting(call):
+        if step.action == GO_ON:
             return _KERNEL, None
-        return errno_of(lambda: mapping.write_name(call, step.address)), None
+        errno = self._names.write(call, step.address, lambda: self._is_waiting(call))
+        return _KERNEL if errno is None else errno, None
 
     def _is_waiting(self, call: "Notification") -> bool:
         """To be asked once socket and memory were had: then they are those of the thread that calls."""
         return seccomp.is_waiting(self.fd, call.id)
 
-    def _lose(self, call: "Notification", error: OSError) -> None:
+    def _lose(self, call: "Notification", name: str, error: OSError) -> None:
         """Let a call go on that can't be made for its program, by the door, which stays open from now on."""
         if not self.is_lost:
             self.is_lost = True
             self._passage.stay_open()
             ports = some(self._ports)
-            text = f"process {call.tid} ({proc.comm(call.tid)}) can't be supervised: {error.strerror or error}"
+            text = f"process {call.tid} ({name}) can't be supervised: {error.strerror or error}"
             own = ", and it goes on with its own number" if self._has_own else ""
             self._tell(
                 "warning",
@@ -223,8 +228,16 @@ def _copy_of(tid: int, fd: int) -> "socket":
         raise
 
 
+def _name_of(tid: int) -> str:
+    from anyport._occupant import printable  # which no program needs that can be supervised
+
+    return printable(proc.comm(tid))
+
+
 def _may_bind_low_ports(tid: int) -> bool:
-    """Whether the thread has CAP_NET_BIND_SERVICE itself, in our user namespace."""
+    """Whether the thread has CAP_NET_BIND_SERVICE itself, in our user namespace; not if /proc can't tell."""
+    if not proc.is_ours():  # there the number is another thread's
+        return False
     try:
         if os.readlink(f"/proc/{tid}/ns/user") != os.readlink("/proc/self/ns/user"):
             return False

@@ -5,7 +5,7 @@ from contextlib import suppress
 from signal import SIGKILL, SIGTERM, Signals, pidfd_send_signal
 
 from anyport._clock import pauses
-from anyport._linux import proc
+from anyport._linux import pidfd, proc
 from anyport._processes import has_ended
 from anyport._who.table import WITHOUT_PEER, rows
 
@@ -34,16 +34,8 @@ class Tree:
         runner = _runner_of(program)
         if not runner:
             return
-        opened: dict[int, int] = {}
-        for pid in proc.descendants(runner):
-            with suppress(OSError):  # it has ended; or this sandbox has no pidfds, and it is not ended for that
-                opened[pid] = os.pidfd_open(pid)
-        still_there = set(proc.descendants(runner))  # what is not was perhaps another process when it was opened
-        for pid, fd in opened.items():
-            if pid in still_there:
-                self._fds.append(fd)
-            else:
-                os.close(fd)
+        with suppress(OSError):  # this sandbox has no pidfds, and they are not ended for that
+            self._fds = pidfd.descendants(runner)
 
     def __enter__(self) -> "Self":
         return self
