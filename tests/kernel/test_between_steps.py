@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from errno import EROFS
+from errno import EMFILE, EPERM, EROFS
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anyport._hold import holder
-from anyport._linux import libc, pidfd, process_vm
+from anyport._linux import libc, pidfd, process_vm, rtnetlink
 from anyport._linux import proc as linux_proc
 from anyport._run import signals
 from anyport._run.run import _kill
@@ -262,3 +263,28 @@ def test_a_number_that_is_no_holders_any_more_is_not_ended(
     monkeypatch.setattr(holder, "comm", lambda _: holder.COMM)
     holder._end(innocent.pid, 9)
     assert spared(innocent)
+
+
+def test_where_a_connect_goes_is_not_guessed_without_a_descriptor_to_ask_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the answer no, it would go to whoever has that number really."""
+    full = OSError(EMFILE, "Too many open files")
+
+    def refuse(_: bytes) -> bool:
+        raise full
+
+    monkeypatch.setattr(rtnetlink, "is_local", refuse)
+    address = b"\2\0" + bytes(2) + socket.inet_aton("192.0.2.1") + bytes(8)
+    with pytest.raises(OSError, match="Too many"):
+        mapping.is_here(address)
+    full = OSError(EPERM, "netlink is refused")
+    assert not mapping.is_here(address)
+
+
+def test_the_name_of_a_process_is_escaped() -> None:
+    """What a terminal would act on."""
+    comm = Path("/proc/self/comm")
+    before = comm.read_bytes()
+    comm.write_bytes(b"x\x1b[2J")
+    name = supervisor._name_of(os.getpid())
+    comm.write_bytes(before)
+    assert name == r"x\x1b[2J"

@@ -13,7 +13,7 @@ PORT = "20123"
 
 # The calls as they are, by number: ctypes checks nothing.  `port` is the held one.
 RAW = """
-import ctypes, errno, mmap, os, select, struct, sys
+import ctypes, errno, mmap, os, select, signal, struct, sys, threading
 from socket import *
 libc = ctypes.CDLL(None, use_errno=True)
 port = int(sys.argv[1])
@@ -239,9 +239,19 @@ RENAMED = {
         "    client = new(); connect(client, tcp()); peer = fd.accept()[0]; os.close(client); peer.setblocking(False)\n"
         "    print(peer.recv(1))"
     ),
-    "a connect that ends in time": (
-        "fd = new(); bind(fd, tcp()); listen(fd, 0); print(connect(new(), tcp())); sock = socket(fileno=new())\n"
-        "sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, struct.pack('@ll', 0, 50000)); print(connect(sock.fileno(), tcp()))"
+    "a connect that a signal interrupts": (
+        "fd = new(); bind(fd, tcp()); listen(fd, 0); print(connect(new(), tcp()))\n"
+        "signal.signal(signal.SIGALRM, lambda *_: None); signal.siginterrupt(signal.SIGALRM, True)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05); print(connect(new(), tcp()))"
+    ),
+    "a connect that goes on after signals": (
+        "signal.signal(signal.SIGALRM, lambda *_: None); signal.siginterrupt(signal.SIGALRM, False)\n"
+        "fd = new(); bind(fd, tcp()); listen(fd, 0); print(connect(new(), tcp())); main = threading.get_ident()\n"
+        "def accept():\n"
+        "    while not any(line.split()[3] == '02' for line in open('/proc/self/net/tcp')): pass\n"
+        "    for _ in range(100): signal.pthread_kill(main, signal.SIGALRM)\n"
+        "    socket(fileno=os.dup(fd)).accept()\n"
+        "threading.Thread(target=accept).start(); print(connect(new(), tcp()))"
     ),
     "a connect from a port of one's own": (
         "server(); fd = new(); print(bind(fd, tcp('127.0.0.9', 0)), connect(fd, tcp())); "
@@ -323,6 +333,17 @@ def test_a_program_with_a_number_of_its_own(what: str, before: list[str], tmp_pa
     assert (status, errors) == (0, "")
     assert printed
     assert outcome([*before, COMMAND, "run", "--map", "8080", "--", *command]) == (0, printed, "")
+
+
+def test_a_connect_that_ends_in_time_has_another_errno(tmp_path: Path) -> None:
+    """For the kernel the program's call is the second one of that socket."""
+    code = (
+        "fd = new(); bind(fd, tcp()); listen(fd, 0); print(connect(new(), tcp())); sock = socket(fileno=new())\n"
+        "sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, struct.pack('@ll', 0, 50000)); print(connect(sock.fileno(), tcp()))"
+    )
+    command = [*script(tmp_path, RAW + code), "8080"]
+    assert outcome(command) == (0, "ok\nEINPROGRESS\n", "")
+    assert outcome([COMMAND, "run", "--map", "8080", "--", *command]) == (0, "ok\nEALREADY\n", "")
 
 
 @pytest.mark.parametrize("what", DIFFERENT)

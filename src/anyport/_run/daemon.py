@@ -36,7 +36,7 @@ def stay_behind(numbers: "Numbers", pids: "set[int]", ours: "set[int]", keep: "s
 
 def supervise_behind(supervisor: "Supervisor", keep: "set[int]") -> None:
     """Fork a process that keeps the hold and answers the trapped calls as long as anybody makes some."""
-    _fork(keep | supervisor.descriptors, lambda: supervise(supervisor))
+    _fork(keep | {supervisor.fd}, lambda: supervise(supervisor))
 
 
 def supervise(supervisor: "Supervisor") -> None:

@@ -61,8 +61,6 @@ class Watch:
             is_alone = self._wait(sent, attempts, caller)
             if sent.pass_on(self.pid):
                 self.is_to_end = True
-                if self._supervisor:
-                    self._supervisor.interrupt()
             if (status := self._reap(sent, stops=stops)) is not None:
                 self._has_ended = True
                 return status

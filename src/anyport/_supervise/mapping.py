@@ -1,11 +1,10 @@
 """Renaming (--map): a program that insists on its own number finds the held one under it, as a server and a client."""
 
-import _thread
 import os
-from errno import EAGAIN, EINTR, EINVAL, EMFILE, ENFILE, ENOENT, ENOMEM, ESRCH
-from fcntl import F_GETFL, fcntl
+from errno import EALREADY, EINPROGRESS, EINVAL, EMFILE, ENFILE, ENOENT, ENOMEM, ESRCH
+from fcntl import F_GETFL, F_SETFL, fcntl
 
-from anyport._linux import libc, proc, process_vm, rtnetlink, seccomp
+from anyport._linux import libc, proc, process_vm, rtnetlink
 from anyport._supervise.passage import errno_of
 from anyport._supervise.policy import host_of, is_here_anyway
 
@@ -16,57 +15,39 @@ if TYPE_CHECKING:
     from anyport._find.remarks import Tell
     from anyport._linux.seccomp import Notification
 
+OURS = (EMFILE, ENFILE, ENOMEM)  # errors of the supervisor, not of the program or its system; soon over
+
 
 def is_here(address: bytes) -> bool:
-    """Whether a connect to this address stays on this machine."""
+    """Tell whether a connect to this address stays on this machine; OSError if there is no descriptor to ask with."""
     host = host_of(address)
     if host is None or is_here_anyway(host):
         return host is not None
     try:
         return rtnetlink.is_local(host)
-    except OSError:  # no route, or netlink is refused
+    except OSError as error:  # no route, or netlink is refused
+        if error.errno in OURS:
+            raise
         return False
 
 
-class Connections:
-    """Connects that are made for the program; they may take a while, and others must not wait for them."""
+def connect(fd: int, address: bytes) -> "int | None":
+    """Connect a socket for the program; return the errno, or None if the kernel is to go on with the program's call.
 
-    def __init__(self, listener: int) -> None:
-        self._listener = listener
-        self.waiting: dict[int, tuple[int, bytes]] = {}  # by call: descriptor and address
-
-    def make(self, fd: int, address: bytes, call: int, later: int) -> int:
-        """Connect this socket: the errno, or `later` if it may block; then the call is answered when that is done."""
-        if fcntl(fd, F_GETFL) & os.O_NONBLOCK:
-            return errno_of(libc.prepare("connect", fd, address, len(address)))
-        self.waiting[call] = os.dup(fd), address
-        try:
-            _thread.start_new_thread(self._make, (call,))
-        except RuntimeError:  # no thread to be had
-            os.close(self.waiting.pop(call)[0])
-            return EAGAIN
-        return later
-
-    def interrupt(self) -> None:
-        """Let those who wait hear a signal: a call that is being made hears none but SIGKILL, as soon as one came."""
-        for call in list(self.waiting):
-            seccomp.answer(self._listener, call, EINTR)
-
-    def resume(self) -> None:
-        """In a fork, which has none of the threads: wait for the same again; a second connect joins the first."""
-        for call in list(self.waiting):
-            _thread.start_new_thread(self._make, (call,))
-
-    def _make(self, call: int) -> None:
-        fd, address = self.waiting[call]
-        errno = errno_of(libc.prepare("connect", fd, address, len(address)))
-        try:
-            os.close(fd)
-            seccomp.answer(self._listener, call, errno)
-        except OSError:  # the supervisor was closed meanwhile: then the call has failed
-            return
-        finally:
-            del self.waiting[call]
+    Nobody may wait here: so a connection that takes its time is only begun.  The kernel, to which the socket is one
+    that connects already, then waits in the program's own call, and looks at no address any more
+    (net/ipv4/af_inet.c, __inet_stream_connect).  There signals and time limits have the effect that they have without
+    us, but for the errno of a time limit (SO_SNDTIMEO), which is EALREADY then.  While it is begun the socket is
+    non-blocking, for other threads of the program too.
+    """
+    begin = libc.prepare("connect", fd, address, len(address))
+    flags = fcntl(fd, F_GETFL)
+    if flags & os.O_NONBLOCK:
+        return errno_of(begin)
+    fcntl(fd, F_SETFL, flags | os.O_NONBLOCK)
+    errno = errno_of(begin)
+    fcntl(fd, F_SETFL, flags)
+    return None if errno in (EINPROGRESS, EALREADY) else errno  # EALREADY: a signal made the program call once more
 
 
 class Names:
@@ -85,7 +66,7 @@ class Names:
         try:
             memory = _memory_of(call.tid)
         except OSError as error:
-            if error.errno in (EMFILE, ENFILE, ENOMEM):
+            if error.errno in OURS:
                 raise
             if is_waiting():
                 self._cannot(call.tid, error)

@@ -7,7 +7,7 @@ waits, and does what `policy` says; `passage` gets the socket past the hold, in 
 import _socket
 import os
 import select
-from errno import EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTSOCK
+from errno import EBADF, EFAULT, EINVAL, ENOTSOCK
 
 from anyport._find.remarks import some
 from anyport._linux import libc, pidfd, proc, process_vm, seccomp, sysctl
@@ -31,7 +31,7 @@ _LONGEST_ADDRESS = 128  # struct sockaddr_storage
 _MOST_BACKLOG = (1 << 31) - 1
 _INT = (1 << 32) - 1
 _CAP_NET_BIND_SERVICE = 10  # linux/capability.h
-_KERNEL, _LATER = -1, -2  # in the place of an errno: the kernel goes on with the call; somebody else answers it
+_KERNEL = -1  # in the place of an errno: the kernel goes on with the call
 
 
 class _BadAddress(Exception):
@@ -65,7 +65,6 @@ class Supervisor:
         }  # fmt: skip
         machine = seccomp.machine()
         self._calls = {number: calls[name] for name, number in machine.calls.items()} if machine else {}
-        self._connections = mapping.Connections(fd)
         self._names = mapping.Names(tell)
         seccomp.wake_at_once(fd)
         self._poll = select.poll()
@@ -89,7 +88,7 @@ class Supervisor:
         try:
             return self._answer(call)
         except OSError as error:
-            if error.errno in (EMFILE, ENFILE, ENOMEM):  # of ours, and soon over
+            if error.errno in mapping.OURS:
                 seccomp.answer(self.fd, call.id, error.errno)
             else:
                 name = _name_of(call.tid)
@@ -99,16 +98,10 @@ class Supervisor:
 
     def serve_all(self) -> None:
         """Answer whatever comes, until no process is left that could; also in a fork of the process that did before."""
-        self._connections.resume()
         while not self.is_over:
             if self.wait(self.rest):
                 self.serve()
             self.tidy()
-
-    @property
-    def descriptors(self) -> "set[int]":
-        """What is needed to go on: the listener, and sockets that are being connected."""
-        return {self.fd, *(fd for fd, _ in self._connections.waiting.values())}
 
     @property
     def rest(self) -> "float | None":
@@ -123,16 +116,12 @@ class Supervisor:
         """From now on the calls that would be trapped fail with ENOSYS."""
         os.close(self.fd)
 
-    def interrupt(self) -> None:
-        """A signal is to end the program: no call may keep it from that."""
-        self._connections.interrupt()
-
     def _answer(self, call: "Notification") -> "Number | None":
         errno, number = self._do(call)
         # The copy of the socket is closed by now: else one that the program closes next would still be open.
         if errno == _KERNEL:
             seccomp.let_continue(self.fd, call.id)
-        elif errno != _LATER:
+        else:
             seccomp.answer(self.fd, call.id, errno)
         return number
 
@@ -177,7 +166,8 @@ class Supervisor:
         step = self._policy.connect(protocol, _address_of(call))
         if step.action != CONNECT or not mapping.is_here(step.address) or not self._is_waiting(call):
             return _KERNEL, None
-        return self._connections.make(sock.fileno(), step.address, call.id, _LATER), None
+        errno = mapping.connect(sock.fileno(), step.address)
+        return _KERNEL if errno is None else errno, None
 
     def _getsockname(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
         step = self._policy.getsockname(protocol, libc.getsockname(sock.fileno()))
