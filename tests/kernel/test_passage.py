@@ -5,7 +5,9 @@ import socket
 import struct
 import subprocess
 import sys
-from errno import EFAULT
+import time
+from collections.abc import Callable, Iterator
+from errno import EADDRINUSE, EFAULT, EINVAL
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from anyport._linux import process_vm, rtnetlink
 from anyport._linux.socket import SO_BINDTOIFINDEX
 from anyport._supervise import enter, passage, supervisor
 from helpers.attackers import OPTIONS
-from helpers.support import bound, needs, needs_root, python_as
+from helpers.support import bound, listening, needs, needs_root, python_as
 
 
 def test_own_addresses_are_local_and_others_are_not() -> None:
@@ -184,3 +186,93 @@ def binds(port: int, options: list[int], interface: str) -> bool:
         except OSError:
             return False
         return True
+
+
+Door = tuple[passage.Passage, tuple[str, int], socket.socket]
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    """A way past a hold, its number, and a socket of the program's."""
+    with bound("::", 0) as hold, socket.socket() as sock:
+        number = "tcp", hold.getsockname()[1]
+        yield passage.Passage({number: [hold]}), number, sock
+
+
+class Refused:
+    """A call that is refused so many times, and counts how often it was made; then something happens."""
+
+    def __init__(self, times: int, then: Callable[[], object] = lambda: None) -> None:
+        self.left = times
+        self.made = 0
+        self.then = then
+
+    def __call__(self) -> None:
+        self.made += 1
+        if self.made > self.left:
+            self.then()
+        else:
+            raise OSError(EADDRINUSE, "Address already in use")
+
+
+@pytest.mark.parametrize(("times", "errno"), [(149, 0), (150, EADDRINUSE)])
+def test_a_call_is_made_again_while_nobody_is_seen(door: Door, times: int, errno: int) -> None:
+    """Who came in by chance is gone soon."""
+    way, number, sock = door
+    call = Refused(times)
+    assert way.let_in(sock, number, call) == errno
+    assert call.made == 150
+
+
+def test_a_call_is_made_again_until_a_stranger_has_gone(door: Door) -> None:
+    """Longer than with nobody to be seen: as long as one is, and at most 0.2 seconds."""
+    way, number, sock = door
+    way.stay_open()  # for the stranger
+    with listening("127.0.0.1", number[1], reuse=True) as stranger:
+        way._stays_open = False
+        call = Refused(200)
+        assert way.let_in(sock, number, call) == 0
+        call = Refused(1 << 30)
+        begin = time.monotonic()
+        assert way.let_in(sock, number, call) == EADDRINUSE
+        assert time.monotonic() - begin > 0.2
+        way._remember(stranger, number)
+        call = Refused(1 << 30)
+        assert way.let_in(sock, number, call) == EADDRINUSE
+        assert call.made == 50, "the program is in its own way"
+
+
+def test_other_errors_are_final(door: Door) -> None:
+    """Only EADDRINUSE may be over soon."""
+    way, number, sock = door
+    made: list[int] = []
+
+    def fail() -> None:
+        made.append(1)
+        raise OSError(EINVAL, "Invalid argument")
+
+    assert way.let_in(sock, number, fail) == EINVAL
+    assert made == [1]
+
+
+def test_where_the_door_stays_open_strangers_are_not_waited_for(door: Door) -> None:
+    """They may come in at any time, and a process that can't be supervised is one for us."""
+    way, number, sock = door
+    way.stay_open()
+    with listening("127.0.0.1", number[1], reuse=True):
+        call = Refused(1 << 30)
+        assert way.let_in(sock, number, call) == EADDRINUSE
+    assert call.made == 50
+
+
+def test_what_was_let_in_is_remembered_as_long_as_it_listens(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there were."""
+    monkeypatch.setattr(passage, "_MOST", 3)
+    way, number, sock = door
+    assert way.let_in(sock, number, partial(sock.bind, ("127.0.0.1", number[1]))) == 0
+    assert way.let_in(sock, number, sock.listen) == 0
+    for _ in range(10):
+        with socket.socket() as other:
+            assert way.let_in(other, number, partial(other.bind, ("127.0.0.2", number[1]))) == 0
+    assert len(way._let_in[number]) <= 3
+    assert way._who_is_there(number) == passage._OURS

@@ -7,7 +7,8 @@ no interface, and meet the hold as before; only one that is bound to an interfac
 
 The second is the hold's door.  For the microseconds that it is open, whoever sets SO_REUSEADDR could come in.
 
-Either way the call is made again, for a while, when one who came in was in its way: most are gone in a moment.
+Either way the call is made again, for a while, when one who came in was in its way: most are gone in a moment.  If
+only sockets that were let in are seen there, the program is in its own way, and is told so after the first tries.
 """
 
 import _socket
@@ -17,7 +18,6 @@ from _socket import SO_REUSEADDR, SO_REUSEPORT, SOL_SOCKET
 from errno import EADDRINUSE
 
 from anyport._hold.door import forget_reuseport, open_door, shut_door
-from anyport._linux.proc import inodes_of_tree
 from anyport._linux.socket import LOOPBACK, SO_BINDTOIFINDEX
 from anyport._who.table import servers
 
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 _NOWHERE = 0x7FFFFFFF  # the index of an interface that there never is: they are counted from 1
 _TRIES = 50  # about half a millisecond, in which nearly all who came in by chance are gone again
-_ROUNDS = 3  # of tries, without anybody else to be seen
+_ROUNDS = 3  # of tries, without anybody to be seen
+_MOST = 1000  # sockets of the program that are remembered, before those are forgotten that do not listen any more
+_NOBODY, _OURS, _STRANGERS = "nobody", "ours", "strangers"  # who has a number
 _PATIENCE = 0.2  # seconds, for one whom the kernel has let wait before it could go
 _LOOK = 0.25  # seconds between two looks whether the last of several SO_REUSEPORT sockets is closed
 
@@ -43,6 +45,7 @@ class Passage:
         self._held = held
         self._has_interfaces = _may_change_interface()
         self._stays_open = False
+        self._let_in: dict[Number, set[int]] = {number: set() for number in held}  # inodes
         self._marked: set[Number] = set()  # the kernel lets others of the user in who set SO_REUSEPORT
         self._next_look = 0.0
 
@@ -55,12 +58,28 @@ class Passage:
         while True:
             for _ in range(_TRIES):
                 errno = self._try(sock, number, call, has_scope=has_scope)
+                if not errno:
+                    self._remember(sock, number)
                 if errno != EADDRINUSE:
                     return errno
-            rounds += not _is_strangers(number)
-            if rounds == _ROUNDS or time.monotonic() > end:
+            seen = self._who_is_there(number)
+            rounds += seen == _NOBODY
+            if seen == _OURS or self._stays_open or rounds == _ROUNDS or time.monotonic() > end:
                 return EADDRINUSE
             os.sched_yield()
+
+    def _remember(self, sock: "socket", number: "Number") -> None:
+        """Know this socket again in the kernel's table: to look for it among a large tree's would take too long."""
+        known = self._let_in[number]
+        if len(known) >= _MOST:
+            known.intersection_update(_inodes(number))  # what does not listen yet is let in, and remembered, once more
+        known.add(os.fstat(sock.fileno()).st_ino)
+
+    def _who_is_there(self, number: "Number") -> str:
+        seen = _inodes(number)
+        if not seen:
+            return _NOBODY
+        return _OURS if seen <= self._let_in[number] else _STRANGERS
 
     def _try(self, sock: "socket", number: "Number", call: "Callable[[], object]", *, has_scope: bool) -> int:
         """Once.  A socket with SO_REUSEPORT may be one of several on one address, among which the kernel shares out.
@@ -179,10 +198,8 @@ def _may_change_interface() -> bool:
         sock.close()
 
 
-def _is_strangers(number: "Number") -> bool:
-    """Whether a process that is none of the program's has it."""
-    inodes = {row.inode for row in _rows(number)}
-    return bool(inodes) and not inodes <= inodes_of_tree()
+def _inodes(number: "Number") -> "set[int]":
+    return {row.inode for row in _rows(number)}
 
 
 def _rows(number: "Number") -> "list[Row]":
