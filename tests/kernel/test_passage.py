@@ -18,7 +18,7 @@ from anyport._linux import process_vm, rtnetlink
 from anyport._linux.socket import SO_BINDTOIFINDEX
 from anyport._supervise import enter, passage, supervisor
 from helpers.attackers import OPTIONS
-from helpers.support import bound, listening, needs, needs_root, python_as
+from helpers.support import NOBODY, bound, listening, needs, needs_root, python_as
 
 
 def test_own_addresses_are_local_and_others_are_not() -> None:
@@ -174,9 +174,35 @@ def test_who_could_come_in_during_the_call(has_interfaces: bool, expected: set[s
         assert came <= (set() if has_interfaces else {"reuseport", "both"})
 
 
-def binds(port: int, options: list[int], interface: str) -> bool:
-    """Whether a stranger's socket can be bound."""
-    with socket.socket() as stranger:
+@pytest.mark.parametrize("owner", [0, NOBODY])
+@pytest.mark.parametrize(("family", "others"), [(socket.AF_INET, {"reuseport", "both", "lo"}), (socket.AF_INET6, {"lo"})])
+def test_who_could_come_in_beside_a_udp_socket_that_shares(
+    family: socket.AddressFamily, others: set[str], owner: int
+) -> None:
+    """Never one with SO_REUSEADDR alone; one that is bound to lo, and beside IPv4's those of its user that share."""
+    needs_root()
+    came: list[set[str]] = []
+    with bound("::", 0, socket.SOCK_DGRAM) as hold, socket.socket(family, socket.SOCK_DGRAM) as sock:
+        os.fchown(sock.fileno(), owner, -1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        port = hold.getsockname()[1]
+
+        def attack() -> None:
+            for uid in (owner, 1):
+                came.append({name for name, values in OPTIONS.items() if binds(port, values, "", uid=uid)})
+                came[-1].update(["lo"] * binds(port, [], "lo", uid=uid))
+
+        attack()
+        assert passage.Passage({("udp", port): [hold]}).let_in(sock, ("udp", port), attack) == 0
+        attack()
+        assert came == [set(), set(), others, others & {"lo"}, set(), set()]
+        assert os.fstat(hold.fileno()).st_uid == 0
+
+
+def binds(port: int, options: list[int], interface: str, *, uid: "int | None" = None) -> bool:
+    """Whether a stranger's TCP socket can be bound, or this user's UDP socket."""
+    with socket.socket(type=socket.SOCK_STREAM if uid is None else socket.SOCK_DGRAM) as stranger:
+        os.fchown(stranger.fileno(), uid or 0, -1)
         for option in options:
             stranger.setsockopt(socket.SOL_SOCKET, option, 1)
         if interface:

@@ -55,6 +55,11 @@ def endpoint(**words):
     assert bind(fd, tcp()) == "ok"
     return fd
 
+def everywhere():
+    fd = new(AF_INET6, SOCK_DGRAM, share=1)
+    assert bind(fd, tcp6("::")) == "ok"
+    return fd
+
 def on_new(call, *args):
     with socket() as sock:
         return call(sock.fileno(), *args)
@@ -194,6 +199,14 @@ SHARING = {
     "TCP with SO_REUSEADDR": ("a, b = (server(share=1, reuse=1)[0] for _ in 'ab'); print(*spread(a, b))", "True True"),
     "UDP": ("a, b = (endpoint(share=1) for _ in 'ab'); print(*spread(a, b))", "True True"),
     "UDP with SO_REUSEADDR": ("a, b = (endpoint(share=1, reuse=1) for _ in 'ab'); print(*spread(a, b))", "True True"),
+    "UDP, one on every address": (
+        (
+            "one = socket(fileno=everywhere()); one.settimeout(10)\n"
+            "socket(AF_INET, SOCK_DGRAM).sendto(b'x', ('127.0.0.1', port)); print(one.recv(9))"
+        ),
+        "b'x'",
+    ),
+    "UDP, two on every address": ("a, b = everywhere(), everywhere(); print(*spread(a, b))", "True True"),
     "UDP that is steered": ("print(steer(endpoint(share=1)))", "ok"),
 }
 

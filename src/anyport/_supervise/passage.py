@@ -85,22 +85,22 @@ class Passage:
         """Once.  A socket with SO_REUSEPORT may be one of several on one address, among which the kernel shares out.
 
         It takes them for a group only if they have the same interface and the option when they come in.  For TCP it
-        also remembers the option, and lets others of the user in past the hold (_door.forget_reuseport).  So there the
-        first one comes in without it, and only those after it with it.
+        also remembers the option, and lets others of the user in past the hold (_door.forget_reuseport).  For UDP it
+        puts IPv6 sockets that have it behind all others, where a hold on [::] gets what is meant for them.  So the
+        first one comes in without it, and only those after it with it; but not IPv4's of UDP, where neither is true,
+        and a program for the group may be attached to the first one right after its bind.
         """
         shared = sock.getsockopt(SOL_SOCKET, SO_REUSEPORT)
         if not shared:
             return self._pass(sock, number, call, has_scope=has_scope)
-        if number[0] == "udp":
-            return self._through(sock, number, call)
+        if number[0] == "udp" and sock.family == _socket.AF_INET:
+            return self._beside(sock, number, call)
         sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 0)
         errno = self._pass(sock, number, call, has_scope=has_scope)
         sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, shared)
         if errno == EADDRINUSE:
-            errno = self._beside(number, call)
-            if errno == EADDRINUSE:  # another user's by now: he gave up his privileges
-                errno = self._through(sock, number, call)
-            if not errno:
+            errno = self._beside(sock, number, call)
+            if not errno and number[0] == "tcp":
                 self._marked.add(number)
         return errno
 
@@ -148,16 +148,26 @@ class Passage:
             for each in hold:
                 each.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, 0)
 
-    def _beside(self, number: "Number", call: "Callable[[], object]") -> int:
-        """By SO_REUSEPORT on both, which lets in those who set it and are of our user."""
+    def _beside(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
+        """By SO_REUSEPORT on both, which lets in those who set it and are of the user who made the socket.
+
+        For UDP the hold must be on another interface, to be in no group with it.  Where either can't be, by the door.
+        """
+        if number[0] == "udp" and not self._has_interfaces:
+            return self._through(sock, number, call)
         hold = self._held[number]
         try:
-            for each in hold:
-                each.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
+            is_ours = _give(hold, os.fstat(sock.fileno()).st_uid)
+        except OSError:  # we may not
+            return self._through(sock, number, call)
+        options = [(SO_REUSEPORT, 1)] if number[0] == "tcp" else [(SO_BINDTOIFINDEX, _NOWHERE), (SO_REUSEPORT, 1)]
+        try:
+            _set(hold, options)
             return errno_of(call)
         finally:
-            for each in hold:
-                each.setsockopt(SOL_SOCKET, SO_REUSEPORT, 0)
+            _set(hold, [(option, 0) for option, _ in reversed(options)])
+            if not is_ours:
+                _give(hold, os.geteuid())
 
     def _through(self, sock: "socket", number: "Number", call: "Callable[[], object]") -> int:
         """By the door, which takes SO_REUSEADDR on both."""
@@ -173,6 +183,21 @@ class Passage:
     def _shut(self, number: "Number") -> None:
         if not self._stays_open:
             shut_door(self._held[number])
+
+
+def _give(sockets: "Sequence[socket]", owner: int) -> bool:
+    """Make sockets this user's, which for the kernel they are then; return whether they were before."""
+    if all(os.fstat(each.fileno()).st_uid == owner for each in sockets):
+        return True
+    for each in sockets:
+        os.fchown(each.fileno(), owner, -1)
+    return False
+
+
+def _set(sockets: "Sequence[socket]", options: "Sequence[tuple[int, int]]") -> None:
+    for each in sockets:
+        for option, value in options:
+            each.setsockopt(SOL_SOCKET, option, value)
 
 
 def errno_of(call: "Callable[[], object]") -> int:
