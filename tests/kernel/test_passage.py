@@ -175,7 +175,9 @@ def test_who_could_come_in_during_the_call(has_interfaces: bool, expected: set[s
 
 
 @pytest.mark.parametrize("owner", [0, NOBODY])
-@pytest.mark.parametrize(("family", "others"), [(socket.AF_INET, {"reuseport", "both", "lo"}), (socket.AF_INET6, {"lo"})])
+@pytest.mark.parametrize(
+    ("family", "others"), [(socket.AF_INET, {"reuseport", "both", "lo"}), (socket.AF_INET6, {"lo"})]
+)
 def test_who_could_come_in_beside_a_udp_socket_that_shares(
     family: socket.AddressFamily, others: set[str], owner: int
 ) -> None:

@@ -255,7 +255,8 @@ RENAMED = {
     "a connect that a signal interrupts": (
         "fd = new(); bind(fd, tcp()); listen(fd, 0); print(connect(new(), tcp()))\n"
         "signal.signal(signal.SIGALRM, lambda *_: None); signal.siginterrupt(signal.SIGALRM, True)\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05); print(connect(new(), tcp()))"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05); print(connect(new(), tcp()))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)"
     ),
     "a connect that goes on after signals": (
         "signal.signal(signal.SIGALRM, lambda *_: None); signal.siginterrupt(signal.SIGALRM, False)\n"
