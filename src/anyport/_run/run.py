@@ -11,6 +11,7 @@ from contextlib import suppress
 from anyport._find.find import warn
 from anyport._find.selection import Selection
 from anyport._hold.hold import BornOfFunction
+from anyport._linux.proc import stat
 from anyport._ports import items, parse_ports
 from anyport._run.order import FROM_LIBRARY, pack, plan_of
 from anyport._run.plan import AUTO, READY_TIMEOUT, RETRIES, ports_for
@@ -96,14 +97,25 @@ def _end(runner: "subprocess.Popen[bytes]", pid: int = 0) -> None:
     try:
         runner.wait(_GRACE)
     except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError, PermissionError):
-            if pid:
-                os.kill(pid, signal.SIGKILL)
+        if pid:
+            _kill(pid, runner.pid)
         runner.kill()
         runner.wait()
     for stream in (runner.stdin, runner.stdout, runner.stderr):
         if stream:
             stream.close()
+
+
+def _kill(program: int, runner: int) -> None:
+    """Kill the program, unless it has ended, and its number may be another process's."""
+    with suppress(OSError):  # it has ended, is another user's, or there are no pidfds: its runner is killed anyway
+        fd = os.pidfd_open(program)
+        try:
+            found = stat(program)
+            if found and found.parent == runner:
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        finally:
+            os.close(fd)
 
 
 def run(  # noqa: PLR0913 - the options of the command
