@@ -7,13 +7,17 @@ import subprocess
 import sys
 import warnings
 from contextlib import ExitStack, suppress
+from errno import EADDRINUSE
 from typing import Any
 
 import pytest
 
 import anyport
+from anyport._address import TCP
 from anyport._clock import pauses
+from anyport._find.probe import Probe, endpoints
 from anyport._linux import sock_diag
+from anyport._linux.row import Row
 from helpers.support import bound, listening, private_network, python
 
 
@@ -131,12 +135,17 @@ def test_numbers_in_the_ephemeral_range_are_held_too() -> None:
         assert ports == set(range(40000, 40004)) - {held.port}
 
 
-def test_a_hold_takes_the_place_of_leftovers() -> None:
-    """A number of which only TIME_WAIT is left is held, if it was named; `strict` refuses it."""
-    with listening("127.0.0.1", 20123, reuse=True) as server, socket.create_connection(("127.0.0.1", 20123)) as client:
+def time_wait(port: int) -> None:
+    """Leave nothing but TIME_WAIT on this port."""
+    with listening("127.0.0.1", port, reuse=True) as server, socket.create_connection(("127.0.0.1", port)) as client:
         server.accept()[0].close()
         client.recv(1)
-    assert states(20123) == ["TIME_WAIT"]
+    assert states(port) == ["TIME_WAIT"]
+
+
+def test_a_hold_takes_the_place_of_leftovers() -> None:
+    """A number of which only TIME_WAIT is left is held, if it was named; `strict` refuses it."""
+    time_wait(20123)
     with anyport.hold(20123, only=True, exclusive=True) as held:
         assert not can_listen(20123, reuse=True)
         with held.handing_over():
@@ -241,3 +250,26 @@ def test_a_hold_at_the_end_of_the_interpreter_is_no_trouble() -> None:
     done = python("import anyport; held = anyport.hold(); import sys; sys.exit(3)")
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+def test_who_comes_in_together_with_us_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at what is left over and our bind: both set SO_REUSEADDR, and only a second look tells."""
+    time_wait(20123)
+    look = sock_diag.sockets
+    with ExitStack() as stack:
+
+        def look_and_come_in(protocol: str, port: int = 0, *states: int) -> list[Row]:
+            rows = look(protocol, port, *states)
+            if not stranger:
+                stranger.append(stack.enter_context(bound("::", 20123, reuse=True)))
+            return rows
+
+        stranger = list[socket.socket]()
+        monkeypatch.setattr(sock_diag, "sockets", look_and_come_in)
+        probe = Probe(endpoints((), (TCP,)), holding=True)
+        stack.callback(probe.close)
+        refused = probe.refusal(20123, leftovers=True)
+        assert stranger
+        assert refused
+        assert refused[1] == EADDRINUSE
+        assert not probe.held

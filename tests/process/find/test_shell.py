@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anyport import AnyportError, _files
 from anyport._cli.output import shell_lines
 from anyport._clock import boot_microseconds
 from anyport._find.selection import Selection, variable
@@ -280,3 +281,17 @@ def test_a_reader_never_sees_half(tmp_path: Path) -> None:
             looks += 1
     assert writer.returncode == 0
     assert looks > 100
+
+
+def test_a_file_that_lies_where_the_new_one_is_to_be_made_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever guesses the name puts a link there, to have something overwritten: then there is no file, and no harm."""
+    monkeypatch.setattr(os, "urandom", bytes)
+    theirs = tmp_path / "theirs"
+    theirs.write_text("precious")
+    (tmp_path / "file.00000000.tmp").symlink_to(theirs)
+    with pytest.raises(AnyportError, match="File exists"):
+        _files.write_whole(str(tmp_path / "file"), "8080\n", "the port file", "name another one")
+    assert theirs.read_text() == "precious"
+    assert not (tmp_path / "file").exists()

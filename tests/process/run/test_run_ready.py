@@ -414,3 +414,18 @@ def test_a_port_file_that_can_not_be_written_stops_the_program(server: list[str]
     assert "the port file" in process.communicate(timeout=60)[1]
     assert process.returncode == 125
     assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_a_start_in_the_background_ends_with_the_caller_who_waits_for_it(tmp_path: Path) -> None:
+    """Killed before the program was ready: nobody knows its port, and nobody will end it."""
+    started = tmp_path / "pid"
+    command = ["sh", "-c", f"echo $$ > {started}.part; mv {started}.part {started}; exec sleep 1000"]
+    with subprocess.Popen([COMMAND, "run", "--detach", "--ready-timeout", "10m", "--", *command]) as caller:
+        assert any(started.exists() for _ in pauses(60))
+        caller.kill()
+    pid = int(started.read_text())
+    try:
+        assert any((found := proc.stat(pid)) is None or found.has_ended for _ in pauses(60))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
