@@ -24,6 +24,7 @@ from helpers.support import bound, needs_root
 from helpers.trapped import Caller, calling, fork_as
 
 OWN = 8080
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 @pytest.fixture
@@ -199,6 +200,28 @@ def test_where_memory_cannot_be_written_the_kernel_answers(
         (text,) = said
         assert text.startswith(f"warning: the memory of process {caller.pid} can't be written")
     assert not hold.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+
+
+def test_the_calls_of_another_network_namespace_are_the_kernels(hold: socket.socket) -> None:
+    """There the program's own number is its own, and nobody can be reached on the port."""
+    needs_root()
+
+    def serve() -> None:
+        libc.call("unshare", CLONE_NEWNET)
+        with socket.socket() as server:
+            server.bind(("0.0.0.0", OWN))
+            server.listen()
+            listens = f":{OWN:04X} " in Path("/proc/self/net/tcp").read_text()
+        os._exit(0 if listens else 1)
+
+    with calling(serve) as caller:
+        sup = supervising(caller, hold)
+        reached = []
+        while not sup.is_over:
+            if sup.wait(1):
+                reached.append(sup.serve())
+        assert reached == [None, None]
+        assert caller.status() == 0
 
 
 def test_capabilities_in_another_proc_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from anyport._clock import pauses
+from anyport._linux import proc as linux_proc
 from anyport._linux import process_vm, rtnetlink
 from anyport._linux.socket import SO_BINDTOIFINDEX
 from anyport._supervise import enter, passage, supervisor
@@ -74,12 +75,13 @@ def test_low_ports_need_the_capability() -> None:
         == "False\n"
     )
     child = subprocess.Popen(
-        [needs("unshare"), "-U", sys.executable, "-c", "print(flush=True); input()"],
+        [needs("unshare"), "-U", "-r", sys.executable, "-c", "print(flush=True); input()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert child.stdout
     child.stdout.readline()
+    assert int(linux_proc.status(child.pid, "CapEff"), 16) >> 10 & 1, "it has the capability there"
     assert not supervisor._may_bind_low_ports(child.pid)
     child.communicate(b"\n")
 
