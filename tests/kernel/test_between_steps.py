@@ -406,3 +406,20 @@ def test_a_bind_to_a_link_local_address_keeps_its_interface(hold: socket.socket)
             assert served(supervising(caller, hold)) == [None]
             assert caller.status() == 0
         assert program.getsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX) == LOOPBACK
+
+
+def test_the_process_of_a_thread_is_not_looked_up_in_another_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 6.9, which has no descriptor of a thread: there the number is another process's."""
+    opened = os.pidfd_open
+
+    def older(number: int, flags: int = 0) -> int:
+        if flags:
+            raise OSError(EINVAL, "Invalid argument")
+        return opened(number)
+
+    monkeypatch.setattr(os, "pidfd_open", older)
+    with open(os.devnull, "rb") as file:
+        os.close(pidfd.copy(os.getpid(), file.fileno()))
+        monkeypatch.setattr(linux_proc, "is_ours", lambda: False)
+        with pytest.raises(OSError, match="Invalid argument"):
+            pidfd.copy(os.getpid(), file.fileno())
