@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from errno import EMFILE, EPERM, EROFS
+from errno import EADDRINUSE, EINVAL, EMFILE, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ import pytest
 from anyport._hold import holder
 from anyport._linux import libc, pidfd, process_vm, rtnetlink
 from anyport._linux import proc as linux_proc
+from anyport._linux.socket import LOOPBACK, SO_BINDTOIFINDEX
 from anyport._run import signals
 from anyport._run.run import _kill
 from anyport._supervise import mapping, supervisor
 from anyport._supervise.supervisor import Supervisor
-from helpers.support import bound, needs_root
+from helpers.support import bound, needs, needs_root
 from helpers.trapped import Caller, calling, fork_as
 
 OWN = 8080
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 @pytest.fixture
@@ -201,6 +203,23 @@ def test_where_memory_cannot_be_written_the_kernel_answers(
     assert not hold.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
 
 
+def test_the_calls_of_another_network_namespace_are_the_kernels(hold: socket.socket) -> None:
+    """There the program's own number is its own, and nobody can be reached on the port."""
+    needs_root()
+
+    def serve() -> None:
+        libc.call("unshare", CLONE_NEWNET)
+        with socket.socket() as server:
+            server.bind(("0.0.0.0", OWN))
+            server.listen()
+            listens = f":{OWN:04X} " in Path("/proc/self/net/tcp").read_text()
+        os._exit(0 if listens else 1)
+
+    with calling(serve) as caller:
+        assert served(supervising(caller, hold)) == [None, None]
+        assert caller.status() == 0
+
+
 def test_capabilities_in_another_proc_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
     """There the number is another process's."""
     needs_root()
@@ -288,3 +307,119 @@ def test_the_name_of_a_process_is_escaped() -> None:
     name = supervisor._name_of(os.getpid())
     comm.write_bytes(before)
     assert name == r"x\x1b[2J"
+
+
+def served(sup: Supervisor) -> list[object]:
+    """What each call came to, until no process is left that makes one."""
+    results: list[object] = []
+    while not sup.is_over:
+        if sup.wait(1):
+            results.append(sup.serve())
+    return results
+
+
+def test_a_program_can_be_reached_only_where_its_call_succeeded(hold: socket.socket, program: socket.socket) -> None:
+    """TCP by a listen, UDP by a bind."""
+    number = port_of(hold)
+
+    def serve() -> None:
+        with socket.socket() as server, socket.socket() as second:
+            server.bind(("127.0.0.1", number))
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            second.bind(("127.0.0.1", number))
+            server.listen()
+            with pytest.raises(OSError, match="in use"):
+                second.listen()
+            program.bind(("127.0.0.1", number))
+
+    with calling(serve) as caller:
+        sup = supervising(caller, hold)
+        assert served(sup) == [None, None, ("tcp", number), None, None]
+        assert caller.status() == EADDRINUSE
+
+
+def test_a_udp_program_can_be_reached_where_its_bind_succeeded() -> None:
+    """And not where it was refused."""
+    with bound("::", 0, socket.SOCK_DGRAM) as hold, bound("127.0.0.1", 0, socket.SOCK_DGRAM) as program:
+        number = port_of(hold)
+
+        def serve() -> None:
+            with socket.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.bind(("127.0.0.1", number))
+                program.bind(("127.0.0.1", number))
+
+        with calling(serve) as caller:
+            assert served(Supervisor(caller.listener, {("udp", number): [hold]}, {}, print)) == [("udp", number), None]
+            assert caller.status() == EINVAL
+
+
+def test_a_supervisor_without_descriptors_says_so_to_the_caller(
+    hold: socket.socket, program: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is soon over: the door stays shut, and nothing is said."""
+
+    def refuse(*_: int) -> socket.socket:
+        raise OSError(EMFILE, "Too many open files")
+
+    monkeypatch.setattr(supervisor, "_copy_of", refuse)
+    number = port_of(hold)
+    with calling(lambda: program.bind(("127.0.0.1", number))) as caller:
+        sup = supervising(caller, hold)
+        assert served(sup) == [None]
+        assert caller.status() == EMFILE
+        assert not sup.is_lost
+
+
+def test_a_call_that_cannot_be_made_goes_by_the_door_and_is_told_once(
+    hold: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays open from then on."""
+
+    def refuse(*_: int) -> socket.socket:
+        raise OSError(EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(supervisor, "_copy_of", refuse)
+    number = port_of(hold)
+
+    def serve() -> None:
+        with socket.create_server(("127.0.0.1", number)):
+            pass
+
+    said: list[str] = []
+    with calling(serve) as caller:
+        sup = supervising(caller, hold, said)
+        assert set(served(sup)) == {None}
+        assert caller.status() == 0
+        assert sup.is_lost
+        assert len(said) == 1
+    assert hold.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+
+
+def test_a_bind_to_a_link_local_address_keeps_its_interface(hold: socket.socket) -> None:
+    """Which the call itself binds the socket to (ipv6(7))."""
+    needs_root()
+    subprocess.run([needs("ip"), "address", "add", "fe80::1/64", "dev", "lo", "nodad"], check=True)
+    number = port_of(hold)
+    with socket.socket(socket.AF_INET6) as program:
+        with calling(lambda: program.bind(("fe80::1", number, 0, LOOPBACK))) as caller:
+            assert served(supervising(caller, hold)) == [None]
+            assert caller.status() == 0
+        assert program.getsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX) == LOOPBACK
+
+
+def test_the_process_of_a_thread_is_not_looked_up_in_another_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 6.9, which has no descriptor of a thread: there the number is another process's."""
+    opened = os.pidfd_open
+
+    def older(number: int, flags: int = 0) -> int:
+        if flags:
+            raise OSError(EINVAL, "Invalid argument")
+        return opened(number)
+
+    monkeypatch.setattr(os, "pidfd_open", older)
+    with open(os.devnull, "rb") as file:
+        os.close(pidfd.copy(os.getpid(), file.fileno()))
+        monkeypatch.setattr(linux_proc, "is_ours", lambda: False)
+        with pytest.raises(OSError, match="Invalid argument"):
+            pidfd.copy(os.getpid(), file.fileno())

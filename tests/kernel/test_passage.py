@@ -7,16 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from errno import EADDRINUSE, EFAULT, EINVAL
+from errno import EADDRINUSE, EFAULT, EINPROGRESS, EINVAL
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from anyport._clock import pauses
+from anyport._linux import proc as linux_proc
 from anyport._linux import process_vm, rtnetlink
 from anyport._linux.socket import SO_BINDTOIFINDEX
-from anyport._supervise import enter, passage, supervisor
+from anyport._supervise import enter, mapping, passage, supervisor
 from helpers.attackers import OPTIONS
 from helpers.support import NOBODY, bound, listening, needs, needs_root, python_as
 
@@ -74,12 +75,13 @@ def test_low_ports_need_the_capability() -> None:
         == "False\n"
     )
     child = subprocess.Popen(
-        [needs("unshare"), "-U", sys.executable, "-c", "print(flush=True); input()"],
+        [needs("unshare"), "-U", "-r", sys.executable, "-c", "print(flush=True); input()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert child.stdout
     child.stdout.readline()
+    assert int(linux_proc.status(child.pid, "CapEff"), 16) >> 10 & 1, "it has the capability there"
     assert not supervisor._may_bind_low_ports(child.pid)
     child.communicate(b"\n")
 
@@ -304,3 +306,73 @@ def test_what_was_let_in_is_remembered_as_long_as_it_listens(door: Door, monkeyp
             assert way.let_in(other, number, partial(other.bind, ("127.0.0.2", number[1]))) == 0
     assert len(way._let_in[number]) <= 3
     assert way._who_is_there(number) == passage._OURS
+
+
+def test_the_mark_of_several_that_share_goes_with_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before; then a stranger who sets SO_REUSEPORT is kept out again."""
+    needs_root()
+    monkeypatch.setattr(passage, "_LOOK", 0.0)
+    with bound("::", 0) as hold, socket.socket() as one, socket.socket() as two:
+        number = "tcp", hold.getsockname()[1]
+        way = passage.Passage({number: [hold]})
+        for sock in (one, two):
+            assert way.rest is None
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            assert way.let_in(sock, number, partial(sock.bind, ("127.0.0.1", number[1]))) == 0
+            assert way.let_in(sock, number, sock.listen) == 0
+        assert way.rest == 0
+        way.tidy()
+        assert way.rest == 0, "they are there"
+        one.close()
+        two.close()
+        monkeypatch.setattr(way, "_next_look", time.monotonic() + 1000)
+        way.tidy()
+        assert way.rest, "it is not due"
+        assert binds(number[1], OPTIONS["reuseport"], "")
+        monkeypatch.setattr(way, "_next_look", 0.0)
+        way.tidy()
+        assert way.rest is None
+        assert not binds(number[1], OPTIONS["reuseport"], "")
+
+
+def test_a_door_that_stays_open_is_not_shut_after_a_call(door: Door) -> None:
+    """Nor is another way taken."""
+    way, number, sock = door
+    (hold,) = way._held[number]
+    way.stay_open()
+    seen: list[list[int]] = []
+
+    def look() -> None:
+        seen.append([hold.getsockopt(socket.SOL_SOCKET, option) for option in (socket.SO_REUSEADDR, SO_BINDTOIFINDEX)])
+
+    assert way.let_in(sock, number, look) == 0
+    look()
+    assert seen == [[1, 0], [1, 0]]
+
+
+def test_a_udp_socket_that_shares_comes_by_the_door_where_there_is_no_other_way() -> None:
+    """Without CAP_NET_RAW."""
+    with bound("::", 0, socket.SOCK_DGRAM) as hold, socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        number = "udp", hold.getsockname()[1]
+        way = passage.Passage({number: [hold]})
+        way._has_interfaces = False
+        seen: list[int] = []
+        options = (socket.SO_REUSEADDR, socket.SO_REUSEPORT, SO_BINDTOIFINDEX)
+        way.let_in(sock, number, lambda: seen.extend(hold.getsockopt(socket.SOL_SOCKET, each) for each in options))
+        assert seen == [1, 0, 0]
+
+
+def test_a_connect_that_would_wait_is_begun_only() -> None:
+    """The program's own call then waits for it; also if a signal made it call again."""
+    with bound("127.0.0.1", 0) as server, socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        host, port = server.getsockname()
+        address = struct.pack("=HH4s8x", socket.AF_INET, socket.htons(port), socket.inet_aton(host))
+        server.listen(0)
+        assert mapping.connect(one.fileno(), address) is None, "it is only answered after the call"
+        assert mapping.connect(two.fileno(), address) is None
+        assert mapping.connect(two.fileno(), address) is None
+        assert os.get_blocking(two.fileno())
+        three.setblocking(False)
+        assert mapping.connect(three.fileno(), address) == EINPROGRESS
+        assert not os.get_blocking(three.fileno())

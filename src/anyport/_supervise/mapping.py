@@ -34,7 +34,7 @@ def is_here(address: bytes) -> bool:
 def connect(fd: int, address: bytes) -> "int | None":
     """Connect a socket for the program; return the errno, or None if the kernel is to go on with the program's call.
 
-    Nobody may wait here: so a connection that takes its time is only begun.  The kernel, to which the socket is one
+    Nobody may wait here: so it is only begun if the socket is one that blocks.  The kernel, to which the socket is one
     that connects already, then waits in the program's own call, and looks at no address any more
     (net/ipv4/af_inet.c, __inet_stream_connect).  There signals and time limits have the effect that they have without
     us, but for the errno of a time limit (SO_SNDTIMEO), which is EALREADY then.  While it is begun the socket is
