@@ -10,7 +10,7 @@ import pytest
 
 import anyport
 from anyport._find import probe, reserved
-from helpers.support import bound, listening, private_network, python
+from helpers.support import bound, listening, private_network, program, python
 
 PORT = 20123
 WILDCARDS = ["0.0.0.0", "::", "[::]"]  # "::" is dual-stack here, "[::]" with V6ONLY
@@ -164,19 +164,7 @@ def test_a_stranger_of_the_other_family_does_not_spoil_leftovers() -> None:
 
 def test_orphans_of_a_killed_server_are_leftovers() -> None:
     """A server that was killed in the middle of a connection leaves FIN_WAIT2, which no process has."""
-    code = """
-import socket, sys
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-client = socket.create_connection(server.getsockname())
-accepted, _ = server.accept()
-import os
-if os.fork() == 0:
-    server.close(); accepted.close()
-    print("ready", flush=True)
-    sys.stdin.read()
-    os._exit(0)
-os._exit(0)
-"""
+    code = program("leaves_an_orphan.py")
     import subprocess
 
     with private_network():

@@ -10,7 +10,7 @@ from anyport._find.candidates import Offer
 from anyport._linux.sysctl import PortSettings
 from anyport._ports import QUIET
 from helpers.support import anyport as command
-from helpers.support import bound, listening, numbers, outputs_of, private_network, python
+from helpers.support import bound, listening, numbers, outputs_of, private_network, program, python
 
 MANY = """
 import sys, anyport
@@ -99,18 +99,7 @@ def test_threads_share_one_ledger() -> None:
     assert len(found) == len(set(found)) == 3_200
 
 
-FORKS = """
-import os, sys, anyport
-ports = [anyport.find() for _ in range(40)]  # the parent has numbers claimed ahead when it forks
-for _ in range(6):
-    if os.fork() == 0:
-        os.write(1, (" ".join(str(anyport.find()) for _ in range(100)) + "\\n").encode())
-        os._exit(0)
-ports += [anyport.find() for _ in range(100)]
-for _ in range(6):
-    assert os.wait()[1] == 0
-print(*ports)
-"""
+FORKS = program("finds_in_forks.py")
 
 
 def test_forked_children_share_one_ledger() -> None:
@@ -145,24 +134,7 @@ def test_keep_nothing_does_without_the_ledger(ledger: object) -> None:
 
 def test_a_claim_ends_at_its_deadline() -> None:
     """--keep says when; until then the other number is chosen."""
-    code = """
-import sys, time, anyport
-first = anyport.find(in_="20123-20124", keep=0.2)
-second = anyport.find(in_="20123-20124", keep=60)
-assert {first, second} == {20123, 20124}
-end = time.monotonic() + 10
-while True:  # while both are claimed, the oldest comes: also the first; so look at the claim itself
-    from anyport._ledger import keeper
-    (book,) = keeper._ledgers.values()
-    book.acquire()
-    from anyport._ledger.record import is_claimed
-    over = not is_claimed(book.record(first), book.now)
-    book.release()
-    if over:
-        break
-    assert time.monotonic() < end
-assert anyport.find(in_="20123-20124") == first
-"""
+    code = program("claims_for_a_while.py")
     done = python(code)
     assert done.returncode == 0, done.stderr
 
