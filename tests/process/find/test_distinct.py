@@ -20,6 +20,7 @@ print(*(anyport.find(ephemeral=ephemeral) for _ in range(count)))
 SOURCES = ["quiet", "ephemeral"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize(("processes", "each"), [(1, 10_000), (8, 1_250), (1, 15_000)])
 def test_ten_thousand_calls_give_ten_thousand_ports(source: str, processes: int, each: int) -> None:
@@ -29,6 +30,7 @@ def test_ten_thousand_calls_give_ten_thousand_ports(source: str, processes: int,
     assert len(ports) == len(set(ports)) == processes * each
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_three_hundred_commands_give_three_hundred_ports(source: str) -> None:
     """Each a process of its own."""
@@ -53,6 +55,7 @@ print(len({draw() for _ in range(10_000)}))
         assert int(python(code).stdout) < 8_000
 
 
+@pytest.mark.slow
 def test_when_all_were_given_the_one_given_longest_ago_comes_again() -> None:
     """Twice around the quiet range, in one order, and nothing blocks."""
     code = "import anyport\nprint(*(anyport.find() for _ in range(41_000)))"

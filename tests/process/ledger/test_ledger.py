@@ -49,6 +49,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_claimers_may_be_killed_at_any_moment(ledger: Path) -> None:
     """SIGKILL in a loop of concurrent claimers: the ledger stays whole and no number comes twice."""
     seen: list[int] = []
@@ -165,6 +166,7 @@ def test_deleted_while_the_pool_has_numbers(ledger: Path) -> None:
     assert all(port in QUIET for port in seen)
 
 
+@pytest.mark.slow
 def test_truncated_while_it_is_used(ledger: Path) -> None:
     """No SIGBUS: it is not mapped."""
     code = "import anyport, os\nfor _ in range(3000):\n    anyport.find(in_='5000-5999')"
@@ -228,6 +230,7 @@ def test_what_is_no_file_costs_a_warning(kind: str, tmp_path: Path, monkeypatch:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_never_released_costs_five_seconds_once(ledger: Path) -> None:
     """A stopped process has it: nothing blocks for longer, and the next call does not wait again."""
     command()
@@ -253,6 +256,7 @@ with open(sys.argv[1], "r+b") as file:
 """
 
 
+@pytest.mark.slow
 def test_a_lock_that_others_have_in_turn_is_waited_for(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than one that nobody seems to use: no warning, which would be an error here."""
     command()

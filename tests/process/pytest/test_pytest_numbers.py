@@ -121,6 +121,7 @@ def test_a_nearer_definition_may_ask_ours(pytester: pytest.Pytester) -> None:
 ASYNCIO_INI = "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
 
 
+@pytest.mark.slow
 def test_names_of_other_plugins_are_not_taken(pytester: pytest.Pytester) -> None:
     """pytest-asyncio's and anyio's are theirs, in whichever order the plugins are loaded."""
     write_suite(pytester, program("suite_three_plugins.py"))

@@ -7,6 +7,7 @@ import pytest
 from helpers.suites import passes, run_suite, write_suite
 from helpers.support import churn, needs, private_network, program
 
+pytestmark = pytest.mark.slow
 EPHEMERAL = (40_000, 40_599)
 
 

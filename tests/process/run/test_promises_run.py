@@ -86,6 +86,7 @@ def options_in(taken: Taken) -> set[str]:
     return {key.split("/")[1] for key in taken}
 
 
+@pytest.mark.slow
 def test_two_hundred_programs_lose_no_port() -> None:
     """Raw sockets without options, restarts, sockets that change hands: nobody gets in, not for a moment."""
     with private_network(), ExitStack() as stack:
@@ -94,6 +95,7 @@ def test_two_hundred_programs_lose_no_port() -> None:
     assert taken == {}
 
 
+@pytest.mark.slow
 def test_the_same_attack_wins_where_the_door_is_open() -> None:
     """The attackers who set SO_REUSEADDR come in, and programs fail."""
     with private_network(), ExitStack() as stack:
@@ -103,6 +105,7 @@ def test_the_same_attack_wins_where_the_door_is_open() -> None:
     assert PLAIN not in options_in(taken)
 
 
+@pytest.mark.slow
 def test_programs_of_an_ordinary_user_lose_no_port() -> None:
     """Whoever sets SO_REUSEADDR may be let in for microseconds; the programs have their ports all the same."""
     needs_root()
@@ -128,6 +131,7 @@ def test_programs_with_several_reuseport_sockets_share_them_as_they_ask_for() ->
         assert taken_by(SAME, run.port) == taken_by(OTHER, run.port) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["", " reuseport"])
 def test_nginx_loses_no_port_when_it_starts_and_reloads(tmp_path: Path, options: str) -> None:
     """Two workers, on both families; SO_REUSEPORT is not tried, for nginx itself asks for company."""

@@ -59,6 +59,7 @@ def test_a_program_that_is_late_is_stopped(tmp_path: Path) -> None:
     assert second == "hint: give it the number as an argument: {port} stands for it"
 
 
+@pytest.mark.slow
 def test_a_late_program_that_ignores_sigterm_is_killed_with_its_tree(tmp_path: Path) -> None:
     """Nothing of it stays."""
     pids = tmp_path / "pids"

@@ -4,6 +4,7 @@ import pytest
 
 from helpers.support import churn, outputs_of, private_network, program
 
+pytestmark = pytest.mark.slow
 WORKERS = 32
 ROUNDS = 313  # 32 x 313 = 10,016 hand-overs
 
