@@ -9,6 +9,7 @@ from helpers.suites import OTHERS, numbers_in, passes, run_suite, write_suite
 from helpers.support import listening, program
 
 
+@pytest.mark.slow
 def test_unused_ports_are_numbers_that_can_be_bound(pytester: pytest.Pytester) -> None:
     """One, as many others as are wanted, with the words of find, in any scope; with and without xdist and capturing."""
     test = program("suite_numbers.py")
@@ -54,12 +55,14 @@ def test_it(unused_port_factory, number):
 """
 
 
+@pytest.mark.slow
 def test_workers_get_distinct_ports(pytester: pytest.Pytester) -> None:
     """Forty numbers, and forty tests in four workers: each number once."""
     passes(pytester, NUMBERS.replace("COUNT", "40"), "-n4")
     assert sorted(numbers_in(pytester.path / "ports")) == list(range(20001, 20041))
 
 
+@pytest.mark.slow
 def test_parallel_runs_get_distinct_ports(pytester: pytest.Pytester) -> None:
     """Two runs of one user that know nothing of each other; by the ledger."""
     write_suite(pytester, NUMBERS.replace("COUNT", "20"))
@@ -83,6 +86,7 @@ sys.exit(pytest.main(["-q", "-W", "error", "-p", "no:asyncio", "-p", "no:anyio"]
 """
 
 
+@pytest.mark.slow
 def test_it_does_not_matter_who_imported_the_package_before(pytester: pytest.Pytester) -> None:
     """Pytest warns of a plugin's package that was imported before it could rewrite its asserts, but not of this one."""
     write_suite(pytester, "def test_it(unused_port): pass")
