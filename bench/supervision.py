@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from common import BY_PIP, HERE, MEMORY, Figure, Report, Table, enter_private, in_turn, show
 from run_command import percentile, resident, started, told_by_file
-from supervision_program import BIND, LISTEN, TRAPS, UNTRAPPED
+from supervision_program import BIND, CHILDREN, LISTEN, REFUSED, REFUSED_BEHIND, TRAPS, UNTRAPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PLAIN, SUPERVISED, TOLD, MAPPED = "plain", "supervised", "supervised, --port-file", "supervised, --map"
 OWN = "8080"  # the port of who is not supervised, and the one that --map is for
 STARTS = 20  # of each
+REFUSED_STARTS = 3
 TELLS = 60
 HAND_OVER = ("--hand-over", "supervised")
 LIMITS = {BIND: 150, LISTEN: 100}  # microseconds
@@ -41,10 +42,12 @@ def measure() -> Report:
         os.unlink(port_file)
         clients = in_turn(ways("clients", options, PLAIN, MAPPED), STARTS)
         others = in_turn(ways("others", options, PLAIN, SUPERVISED, MAPPED), STARTS)
+        refused = in_turn(ways("refused", options, SUPERVISED), REFUSED_STARTS)
         delays = [told_by_file(port_file, *HAND_OVER) for _ in range(TELLS)]
         memory = resident_after_traps()
     figures = [
         *judge(calls),
+        *judge_refused(refused),
         Figure("an untrapped call, more than not supervised", more(others, SUPERVISED), "ns", 100),
         Figure("from listen until the port file is there, supervised, median", median(delays), "ms", 1.0),
         Figure(f"the supervising runner's resident memory (VmRSS) after {TRAPS} traps", memory, "MiB", 18.0),
@@ -52,6 +55,7 @@ def measure() -> Report:
     tables = [
         calls_table("What a server calls", calls),
         calls_table(f"What a client calls, and a server's getsockname, under --map {OWN}", clients),
+        refused_table(refused),
         others_table(others),
         delay_table(delays),
     ]
@@ -91,6 +95,13 @@ def judge(calls: Starts) -> list[Figure]:
     ]
 
 
+def judge_refused(refused: Starts) -> list[Figure]:
+    return [
+        Figure(f"{call}, with {CHILDREN} children, median", median(all_of(refused[SUPERVISED], call)) / 1e6, "ms", 2.0)
+        for call in (REFUSED, REFUSED_BEHIND)
+    ]
+
+
 def more(starts: Starts, way: str) -> float:
     """How many nanoseconds more than plain: of the medians, or the median of the rounds' own, whichever is worse."""
     mine, other = (all_of(starts[name], UNTRAPPED) for name in (way, PLAIN))
@@ -112,6 +123,14 @@ def spread(starts: Sequence[Times], call: str) -> str:
     """The microseconds of a call."""
     every, first = all_of(starts, call), [start[call][0] for start in starts]
     return ", ".join(f"{value / 1e3:.1f}" for value in (median(every), percentile(every, 95), median(first)))
+
+
+def refused_table(starts: Starts) -> Table:
+    calls = ((call, sorted(all_of(starts[SUPERVISED], call))) for call in (REFUSED, REFUSED_BEHIND))
+    rows = [(call, *(f"{value / 1e6:.2f}" for value in (median(each), each[-1]))) for call, each in calls]
+    return Table(
+        f"A bind where the program listens itself, with {CHILDREN} children", ("", "median ms", "longest"), rows
+    )
 
 
 def others_table(starts: Starts) -> Table:

@@ -1,4 +1,4 @@
-"""A program that times its own system calls: supervision_program.py calls|clients|others|traps PORT.
+"""A program that times its own system calls: supervision_program.py calls|clients|others|refused|traps PORT.
 
 It prints a JSON object: the nanoseconds of each call, by name.
 """
@@ -22,6 +22,9 @@ BIND_ANY, BIND_UNIX = "bind, port 0", "bind, AF_UNIX"
 CONNECT, CONNECT_NOW = "connect", "connect, non-blocking"
 CONNECT_OTHER, NAME, NAME_OTHER = "connect, another port", "getsockname", "getsockname, another port"
 UNTRAPPED = "getppid"
+REFUSED, REFUSED_BEHIND = "bind, refused", "bind, refused, of a daemon"
+CHILDREN = 2_000  # that do nothing
+REFUSALS = 20
 ROUNDS = 50  # of all the calls
 REST = 0.002  # seconds
 BLOCKS, BLOCK = 60, 5_000  # of untrapped calls, of which the quickest block counts
@@ -39,7 +42,7 @@ def main() -> None:
     if what == "traps":
         trap(port)
         return
-    measures = {"calls": calls, "clients": clients, "others": others}
+    measures = {"calls": calls, "clients": clients, "others": others, "refused": refused}
     print(json.dumps(measures[what](port)))
 
 
@@ -106,6 +109,52 @@ def others(_: int) -> Times:
             getppid()
         taken.append(time.perf_counter_ns() - begin)
     return {UNTRAPPED: [round(min(taken) / BLOCK)]}
+
+
+def refused(port: int) -> Times:
+    """A bind where the program listens itself and has many children; and again in one that outlives runner and program.
+
+    The program ends here; what is returned is the survivor's.
+    """
+    with socket.socket() as server:
+        server.bind((HOST, port))
+        server.listen()
+        children = [fork(signal.pause) for _ in range(CHILDREN)]
+        times = {REFUSED: refusals(port)}
+        end, ended = os.pipe()
+        if not os.fork():
+            os.setsid()
+            os.close(ended)
+            os.read(end, 1)  # nothing comes: the program has ended
+            return times | {REFUSED_BEHIND: refusals(port)}
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        os._exit(0)
+
+
+def refusals(port: int) -> list[int]:
+    taken = []
+    for _ in range(REFUSALS):
+        with socket.socket() as sock:
+            taken.append(timed(refusal, sock, port))
+    return taken
+
+
+def refusal(sock: socket.socket, port: int) -> None:
+    try:
+        sock.bind((HOST, port))
+    except OSError:
+        return
+    raise AssertionError("it was not refused")
+
+
+def fork(work: "Callable[[], object]") -> int:
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    return pid
 
 
 def trap(port: int) -> None:

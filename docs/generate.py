@@ -1,4 +1,4 @@
-"""Write the generated parts of docs/reference.md: the help of the command, and the library's signatures and docstrings.
+"""Write the generated parts of the reference: the help of the command, and the library's signatures and docstrings.
 
 python docs/generate.py            writes them
 python docs/generate.py --check    writes nothing; says which part is stale, and ends with status 1 if one is
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import anyport
 
-REFERENCE = Path(__file__).parent / "reference.md"
+COMMAND, LIBRARY = (Path(__file__).parent / f"reference-{page}.md" for page in ("command", "library"))
 _SECTION = re.compile(r"(Args|Returns|Raises|Warns):")
 _KINDS = ("Functions", "Objects", "Records", "Errors and warnings", "Values")
 _VERBS = ("find", "hold", "run", "who", "wait", "serve", "doctor")
@@ -131,35 +131,40 @@ def _docstring(value: object) -> str:
     return "\n".join(lines)
 
 
-def replaced(text: str, part: str, content: str) -> str:
+def replaced(page: Path, text: str, part: str, content: str) -> str:
     """The text with this content between the markers of that part."""
     begin, end = f"<!-- begin: {part} -->\n", f"<!-- end: {part} -->"
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise SystemExit(f"{REFERENCE}: no markers for the part {part!r}")
+        raise SystemExit(f"{page}: no markers for the part {part!r}")
     return f"{before}{begin}{content}\n{end}{after}"
 
 
 def main() -> int:
     """Write or check; the exit status."""
-    parser = argparse.ArgumentParser(description="Write the generated parts of docs/reference.md.")
+    parser = argparse.ArgumentParser(description="Write the generated parts of the reference.")
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a part is stale")
     check: bool = parser.parse_args().check
-    text = REFERENCE.read_text(encoding="utf-8")
-    stale: list[str] = []
-    parts = [(f"help of {verb}", cli_help(verb)) for verb in _VERBS]
-    for part, content in (*parts, ("api", api())):
-        fresh = replaced(text, part, content)
+    stale = write(COMMAND, {f"help of {verb}": cli_help(verb) for verb in _VERBS}, check=check)
+    stale += write(LIBRARY, {"api": api()}, check=check)
+    for page, part in stale if check else ():
+        print(f"{page}: the part {part!r} is stale; run {sys.argv[0]}", file=sys.stderr)
+    return 1 if check and stale else 0
+
+
+def write(page: Path, parts: dict[str, str], *, check: bool) -> list[tuple[Path, str]]:
+    """Write these parts of a page, unless they are only to be checked; return those that were stale."""
+    text = page.read_text(encoding="utf-8")
+    stale: list[tuple[Path, str]] = []
+    for part, content in parts.items():
+        fresh = replaced(page, text, part, content)
         if fresh != text:
-            stale.append(part)
+            stale.append((page, part))
         text = fresh
-    if check:
-        for part in stale:
-            print(f"{REFERENCE}: the part {part!r} is stale; run {sys.argv[0]}", file=sys.stderr)
-        return 1 if stale else 0
-    REFERENCE.write_text(text, encoding="utf-8")
-    return 0
+    if stale and not check:
+        page.write_text(text, encoding="utf-8")
+    return stale
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from anyport._clock import pauses
 
 ADDRESSES = {
     "::1": (socket.AF_INET6, "::1", 1),
@@ -171,19 +174,24 @@ def attack(
     seconds: float = 0,
     attempts: int = 0,
     spares: str = "",
-    meanwhile: Callable[[], object] = lambda: None,
+    what: Collection[str] = ("name",),
+    meanwhile: "Callable[[Sequence[subprocess.Popen[str]]], object]" = lambda _children: None,
 ) -> list[dict[str, Any]]:
     """Attack all targets at once for so long and so many attempts on each; what each attacker reports.
 
-    Without `spares` only by name; `spares` are what those who choose may have as well.
+    `what` are the kinds of attack: by name, by the kernel's choice, by anyport's; `spares` are what those who choose by
+    that may have as well.  `meanwhile` gets the attackers, those by name first.
     """
     uids = (SAME, OTHER)
     each = attempts // (len(uids) * 2 * len(ADDRESSES)) + 1  # with each option; two processes of each user
     plan: list[tuple[int, Any]] = [(uid, ["name", seconds, each, targets]) for uid in uids * 2]
-    if spares:
+    if "name" not in what:
+        plan.clear()
+    if "storm" in what:
         each = attempts // (len(uids) * SWEEPS * len(OPTIONS) * len(ADDRESSES)) * 2 + 2  # half of them are connections
         storms = enumerate((uid, protocol) for uid in uids for protocol in KINDS)
         plan += [(uid, ["storm", seconds, each, 9001 + number, protocol]) for number, (uid, protocol) in storms]
+    if "choose" in what:
         choices = {
             protocol: ",".join([spares, *(str(port) for port, kind, _ in targets.values() if kind == protocol)])
             for protocol in KINDS
@@ -204,12 +212,26 @@ def attack(
             assert child.stdin
             child.stdin.write("\n")
             child.stdin.flush()
-        meanwhile()
-        return [json.loads(child.communicate(timeout=100)[0]) for child in children]
+        meanwhile(children)
+        return [json.loads(child.communicate(timeout=300)[0]) for child in children]
     finally:
         for child in children:
             child.kill()
             child.communicate()
+
+
+def let_run(children: "Sequence[subprocess.Popen[str]]", seconds: float) -> None:
+    """Wait until each of these processes has had so many seconds of a processor, however busy that is."""
+    ends = {child.pid: _processor_seconds(child.pid) + seconds for child in children}
+    for _ in pauses(120):
+        if all(_processor_seconds(pid) >= end for pid, end in ends.items()):
+            return
+    raise AssertionError("the attackers hardly run")
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from anyport._linux import proc, sock_diag
 from anyport._who import table
 from helpers.support import COMMAND, IS_ROOT
 
-LIMIT = 40  # seconds, for what takes one or two when the machine is quiet
+LIMIT = 60  # seconds, for what takes one or two when the machine is quiet
 
 
 class Run:
@@ -125,7 +125,7 @@ def end(runs: Sequence[Run], status: int) -> None:
 def nothing_is_left(pids: Iterable[int], ports: Iterable[int] = ()) -> None:
     """These processes have ended, or do it soon, and nobody has one of these ports."""
     left: object = None
-    for _ in pauses(10):
+    for _ in pauses(60):
         left = [f"{pid} {proc.comm(pid)}" for pid in pids if is_alive(pid)], [
             (port, row.address) for port in ports for protocol in ("tcp", "udp")
             for row in table.servers(protocol, port)

@@ -36,7 +36,7 @@ def listens(port: int, pid: int) -> set[str]:
 
 
 def wait_until_it_listens(port: int, process: "subprocess.Popen[str]", addresses: int = 1) -> None:
-    for _ in pauses(20):
+    for _ in pauses(60):
         if len(listens(port, process.pid)) >= addresses:
             return
         assert process.poll() is None, process.communicate()
@@ -53,7 +53,7 @@ def running(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ def echo_server() -> Iterator[int]:
 
 def through_socks(host: str, port: int, target: int) -> bytes:
     """Ask a SOCKS5 proxy (RFC 1928) for a connection to a port of its loopback, and talk over it."""
-    with socket.create_connection((host, port), timeout=20) as sock:
+    with socket.create_connection((host, port), timeout=60) as sock:
         sock.sendall(b"\x05\x01\x00")
         assert sock.recv(2) == b"\x05\x00"
         sock.sendall(b"\x05\x01\x00\x01" + socket.inet_aton("127.0.0.1") + target.to_bytes(2, "big"))

@@ -57,7 +57,7 @@ def start(*words: str) -> "subprocess.Popen[str]":
 
 def content_of(path: Path, process: "subprocess.Popen[str]") -> str:
     """Of a port file, once it is there."""
-    for _ in pauses(20):
+    for _ in pauses(60):
         if path.exists():
             return path.read_text()
         assert process.poll() is None, process.communicate()
@@ -67,7 +67,7 @@ def content_of(path: Path, process: "subprocess.Popen[str]") -> str:
 def end(process: "subprocess.Popen[str]", status: int = 0) -> str:
     """Stop the runner, which stops the program; its standard error."""
     process.terminate()
-    errors = process.communicate(timeout=20)[1]
+    errors = process.communicate(timeout=60)[1]
     assert process.returncode == status
     return errors
 

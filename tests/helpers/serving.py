@@ -31,7 +31,7 @@ class Serving:
 
     def until_said(self, words: str) -> str:
         """All that it has said, once these words are among it."""
-        for _ in pauses(20):
+        for _ in pauses(60):
             if words in self.said:
                 return self.said
         raise AssertionError(f"the server never said {words!r}: {self.said}")
@@ -46,12 +46,12 @@ class Serving:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 def connected(address: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(20)
+    sock.settimeout(60)
     try:
         sock.connect("\0" + address[1:] if address.startswith("@") else address)
     except OSError:
@@ -87,7 +87,7 @@ def serving(
             yield Serving(process, address, said)
             if process.poll() is None:
                 process.terminate()
-                assert process.wait(30) == 0, said.read_text()
+                assert process.wait(60) == 0, said.read_text()
         finally:
             process.kill()
 
@@ -111,7 +111,7 @@ def claims() -> "dict[int, int]":
 
 
 def until_claims(expected: "dict[int, int]") -> None:
-    for _ in pauses(20):
+    for _ in pauses(60):
         if claims() == expected:
             return
     raise AssertionError(f"claimed are {claims()}, not {expected}")

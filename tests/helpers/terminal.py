@@ -25,7 +25,7 @@ RUN = (COMMAND, "run", "--")
 PYTHON = (sys.executable, "-I", "-S", "-c")
 BASH = ("bash", "--norc", "--noprofile", "--noediting", "-i")
 MARK = signal.SIGRTMAX  # taken after every other that is pending, by whoever waits for signals
-_LIMIT = 20.0
+_LIMIT = 60.0
 
 # Writes each signal that it gets as `pid signal:code`; a code above 0 is the kernel's.
 WITNESS = """

@@ -98,7 +98,7 @@ def _programs(stack: contextlib.ExitStack, folder: Path) -> int:
 
 def _wait_for_sockets(process: "subprocess.Popen[str]", count: int) -> None:
     """Until so many of the process's sockets are in the table, and more than bound if they are of TCP."""
-    for _ in pauses(20):
+    for _ in pauses(60):
         rows = [row for row in sock_diag.sockets("tcp") if row.state != "BOUND"] + sock_diag.sockets("udp")
         if len(proc.socket_inodes(process.pid) & {row.inode for row in rows}) >= count:
             return
@@ -108,7 +108,7 @@ def _wait_for_sockets(process: "subprocess.Popen[str]", count: int) -> None:
 
 def _tree(nginx: int) -> "set[int]":
     """The master and both workers."""
-    for _ in pauses(20):
+    for _ in pauses(60):
         if len(pids := {nginx, *proc.descendants(nginx)}) == 3:
             return pids
     pytest.fail(f"nginx has not got two workers: {pids}")
@@ -133,7 +133,7 @@ def _keeper(given: "Sequence[int]") -> Iterator[int]:
         yield process.pid
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _bound(wanted: Bound) -> socket.socket:
@@ -149,7 +149,7 @@ def _clients(stack: contextlib.ExitStack) -> None:
     """Connections that stay: to the programs on both loopbacks, mapped ones, and through the tunnel."""
 
     def connect(host: str, port: int) -> socket.socket:
-        return stack.enter_context(socket.create_connection((host, port), timeout=20))
+        return stack.enter_context(socket.create_connection((host, port), timeout=60))
 
     for port in (NGINX, NODE):
         for host in (V4, V6, f"::ffff:{V4}"):
@@ -176,7 +176,7 @@ def _datagrams(stack: contextlib.ExitStack) -> None:
         client = bound("::" if ":" in host else "0.0.0.0", 0, socket.SOCK_DGRAM)
         stack.enter_context(client).connect((host, port))
     client = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
-    client.settimeout(20)
+    client.settimeout(60)
     client.connect((V4, ECHO))
     client.send(b"hello")
     assert client.recv(10) == b"hello"  # socat is connected to this client now
@@ -249,7 +249,7 @@ def _close(sock: socket.socket) -> None:
 def _wait_until_accepted() -> None:
     """The programs have taken their connections, and each state is there."""
     counts: dict[str, int] = {}
-    for _ in pauses(20):
+    for _ in pauses(60):
         rows = sock_diag.sockets("tcp")
         without = [row.state for row in rows if not row.inode]
         counts = {state: without.count(state) for state in without}

@@ -84,7 +84,7 @@ def test_udp_and_both_on_one_number() -> None:
 def test_a_udp_server_under_the_hold_gets_every_datagram() -> None:
     """The hold is the least specific socket."""
     with anyport.hold(udp=True) as held, bound("0.0.0.0", held.port, socket.SOCK_DGRAM, reuse=True) as server:
-        server.settimeout(5)
+        server.settimeout(60)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             for number in range(50):
                 client.sendto(b"%d" % number, ("127.0.0.1", held.port))
@@ -177,7 +177,7 @@ def test_a_program_that_is_started_does_not_get_the_hold() -> None:
     with anyport.hold() as held:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
         held.release()
-        assert any(can_listen(held.port) for _ in pauses(5))  # exec closes descriptors after Popen has returned
+        assert any(can_listen(held.port) for _ in pauses(60))  # exec closes descriptors after Popen has returned
         child.communicate(b"\n")
 
 
@@ -197,7 +197,7 @@ def test_a_fork_holds_the_port_too_and_can_release_its_share() -> None:
         held.release()
         assert states(held.port) == ["BOUND"]
         os.write(from_parent, b"1")
-        assert any(not states(held.port) for _ in pauses(5))
+        assert any(not states(held.port) for _ in pauses(60))
         os.close(from_parent)
         os.waitpid(pid, 0)
 

@@ -125,7 +125,7 @@ def test_an_orphan_has_no_process() -> None:
     """FIN_WAIT2: this side has closed, the other one has not."""
     with connected(20123) as (_, accepted, _client):
         accepted.close()
-        for _ in pauses(10):
+        for _ in pauses(60):
             rows = [each for each in table.rows("tcp", [range(20123, 20124)]) if each.state != "LISTEN"]
             if [row.state for row in rows] == ["FIN_WAIT2"]:
                 break

@@ -93,7 +93,7 @@ def test_descendants_are_found_with_and_without_the_kernels_list(monkeypatch: py
     """CONFIG_PROC_CHILDREN is not everywhere: then each process is asked for its parent."""
     with subprocess.Popen(["sh", "-c", "sleep 60 & wait"]) as child:
         try:
-            assert any(len(proc.descendants(os.getpid())) == 2 for _ in pauses(10))
+            assert any(len(proc.descendants(os.getpid())) == 2 for _ in pauses(60))
             by_list = proc.descendants(os.getpid())
             monkeypatch.setattr(os.path, "exists", lambda _path: False)
             assert proc.descendants(os.getpid()) == by_list

@@ -9,7 +9,9 @@ from contextlib import ExitStack
 import pytest
 
 import anyport
+from anyport._clock import pauses
 from anyport._find import probe, reserved
+from anyport._linux import sock_diag
 from helpers.support import bound, listening, private_network, program, python
 
 PORT = 20123
@@ -162,6 +164,14 @@ def test_a_stranger_of_the_other_family_does_not_spoil_leftovers() -> None:
                 anyport.find(PORT, only=True, host="127.0.0.1")
 
 
+def wait_for_state(state: str) -> None:
+    """The kernel makes such a socket when it comes to it, which may be after the process has ended."""
+    for _ in pauses(60):
+        if any(row.state == state for row in sock_diag.sockets("tcp", PORT)):
+            return
+    pytest.fail(f"no socket is in {state}")
+
+
 def test_orphans_of_a_killed_server_are_leftovers() -> None:
     """A server that was killed in the middle of a connection leaves FIN_WAIT2, which no process has."""
     code = program("leaves_an_orphan.py")
@@ -176,6 +186,7 @@ def test_orphans_of_a_killed_server_are_leftovers() -> None:
         with child.stdin, child.stdout:
             assert child.stdout.readline() == "ready\n"
             child.wait()
+            wait_for_state("FIN_WAIT2")
             try:
                 assert servers_can("127.0.0.1", {"tcp": True}, reuse=True)
                 assert not servers_can("127.0.0.1", {"tcp": True}, reuse=False)

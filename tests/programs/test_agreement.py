@@ -93,7 +93,7 @@ def is_bound_only(row: "Row | anyport.Occupant") -> bool:
 
 def steady(look: Callable[[], T]) -> tuple[T, dict[Row, str], dict[Row, str]]:
     """What this sees, and what `ss` shows before and after it: the same sockets."""
-    for _ in pauses(20):
+    for _ in pauses(60):
         before, seen, after = ss(), look(), ss()
         if before.keys() == after.keys():
             return seen, before, after

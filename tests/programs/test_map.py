@@ -15,7 +15,7 @@ from anyport._who import table
 from helpers.real_programs import FILES, HTTP, V4, V6
 from helpers.real_runs import LIMIT, ask, at_once, end
 from helpers.running import run, script
-from helpers.support import needs, needs_root, program
+from helpers.support import COMMAND, needs, needs_root, program
 
 MAP = ["--map", "8080"]
 
@@ -142,6 +142,28 @@ def test_a_connect_that_has_to_wait_is_in_nobodys_way(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "[0] second\n", "")
 
 
+def test_clients_that_wait_take_no_descriptors_of_the_runner(tmp_path: Path) -> None:
+    """It may have 40, and 100 of them wait; other calls of the program succeed."""
+    with_many = """
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(resource.RLIMIT_NOFILE)[1]] * 2)
+    """
+    clients = """
+    clients = [socket.socket() for _ in range(100)]
+    for client in clients:
+        threading.Thread(target=client.connect, args=(("127.0.0.1", 8080),), daemon=True).start()
+    while open("/proc/self/net/tcp").read().count(" 02 ") < 99:
+        time.sleep(0.001)
+    with socket.create_server(("127.0.0.2", 8080)) as another:
+        print(another.getsockname(), len(os.listdir(f"/proc/{runner}/fd")) < 40, flush=True)
+    os._exit(0)
+    """
+    code = textwrap.dedent(with_many) + FULL + textwrap.dedent(clients)
+    words = [needs("prlimit"), "--nofile=40:4096", COMMAND, "run", *MAP, "--", *script(tmp_path, code)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=LIMIT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "('127.0.0.2', 8080) True\n", "")
+
+
 def test_a_connect_that_waits_when_the_runner_ends(tmp_path: Path) -> None:
     """Another process answers it."""
     with at_once(tmp_path, [script(tmp_path, WAITS_LONGER)], MAP) as [each]:
@@ -193,9 +215,9 @@ def test_other_machines_have_their_own_8080(remote: str, tmp_path: Path) -> None
     code = """
     import socket, sys
     server = socket.create_server(("", 8080))
-    client = socket.create_connection((sys.argv[1], 8080), timeout=20)
+    client = socket.create_connection((sys.argv[1], 8080), timeout=60)
     print(client.recv(10).decode(), client.getpeername())
-    own = socket.create_connection((client.getsockname()[0], 8080), timeout=20)
+    own = socket.create_connection((client.getsockname()[0], 8080), timeout=60)
     server.accept()[0].sendall(b"here")
     print(own.recv(10).decode())
     """

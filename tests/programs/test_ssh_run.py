@@ -4,10 +4,11 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from anyport._clock import pauses
 from anyport._linux import proc
 from anyport._who import table
 from helpers.real_programs import AUTO, RELEASED, SHARED, V4, V6
-from helpers.real_runs import LIMIT, Run, ask, at_once, contained, end, nothing_is_left
+from helpers.real_runs import LIMIT, Run, ask, at_once, contained, nothing_is_left
 from helpers.real_sshd import echo_server, reachable_sshd, through_socks
 from helpers.support import COMMAND, listening, program
 
@@ -56,6 +57,21 @@ def wait_for_both(run: Run) -> None:
     pytest.fail(f"ssh listens on {run.addresses()} only: {run.output()}")
 
 
+def end_ssh(runs: Sequence[Run]) -> None:
+    """SIGTERM to the runners, then connections: a signal between ssh's look at its flag and its poll wakes no poll."""
+    pids = {pid for run in runs for pid in run.tree()}
+    for run in runs:
+        run.process.terminate()
+    for run in runs:
+        for _ in pauses(LIMIT):
+            if run.process.poll() is not None:
+                break
+            with contextlib.suppress(OSError):
+                socket.create_connection((V4, run.port), LIMIT).close()
+        assert run.process.poll() == ENDED, run.output()
+    nothing_is_left(pids, [run.port for run in runs])
+
+
 @pytest.mark.parametrize("how", [AUTO, SHARED, RELEASED])
 def test_three_proxies(bastion: list[str], target: int, how: str, tmp_path: Path) -> None:
     """`ssh -N -D {port}`: both loopbacks, and bytes pass."""
@@ -64,7 +80,7 @@ def test_three_proxies(bastion: list[str], target: int, how: str, tmp_path: Path
             wait_for_both(run)
             for host in BOTH:
                 assert through_socks(host, run.port, target) == b"OVER THE TUNNEL"
-        end(runs, ENDED)
+        end_ssh(runs)
 
 
 @pytest.mark.parametrize("how", [AUTO, SHARED, RELEASED])
@@ -76,7 +92,7 @@ def test_three_forwards(bastion: list[str], target: int, how: str, tmp_path: Pat
             wait_for_both(run)
             for host in BOTH:
                 ask(host, run.port, b"forward", b"FORWARD")
-        end(runs, ENDED)
+        end_ssh(runs)
 
 
 @contextlib.contextmanager
@@ -115,7 +131,7 @@ def test_three_proxies_under_attack(bastion: list[str], target: int, tmp_path: P
             after = {int(port) for port, when in had.items() if when > ready}
             assert after, "the attackers got nothing at all: they did not attack"
             assert not after & mine
-        end(runs, ENDED)
+        end_ssh(runs)
 
 
 def test_a_port_that_ssh_would_get_only_half_is_not_given(bastion: list[str], target: int, tmp_path: Path) -> None:
@@ -126,7 +142,7 @@ def test_a_port_that_ssh_would_get_only_half_is_not_given(bastion: list[str], ta
         wait_for_both(run)
         for host in BOTH:
             assert through_socks(host, run.port, target) == b"OVER THE TUNNEL"
-        end([run], ENDED)
+        end_ssh([run])
 
 
 TUNNEL = """

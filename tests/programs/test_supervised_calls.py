@@ -128,6 +128,14 @@ SHARING = {
     "TCP with SO_REUSEADDR": ("a, b = (server(share=1, reuse=1)[0] for _ in 'ab'); print(*spread(a, b))", "True True"),
     "UDP": ("a, b = (endpoint(share=1) for _ in 'ab'); print(*spread(a, b))", "True True"),
     "UDP with SO_REUSEADDR": ("a, b = (endpoint(share=1, reuse=1) for _ in 'ab'); print(*spread(a, b))", "True True"),
+    "UDP, one on every address": (
+        (
+            "one = socket(fileno=everywhere()); one.settimeout(10)\n"
+            "socket(AF_INET, SOCK_DGRAM).sendto(b'x', ('127.0.0.1', port)); print(one.recv(9))"
+        ),
+        "b'x'",
+    ),
+    "UDP, two on every address": ("a, b = everywhere(), everywhere(); print(*spread(a, b))", "True True"),
     "UDP that is steered": ("print(steer(endpoint(share=1)))", "ok"),
 }
 
@@ -173,9 +181,20 @@ RENAMED = {
         "    client = new(); connect(client, tcp()); peer = fd.accept()[0]; os.close(client); peer.setblocking(False)\n"
         "    print(peer.recv(1))"
     ),
-    "a connect that ends in time": (
-        "fd = new(); bind(fd, tcp()); listen(fd, 0); print(connect(new(), tcp())); sock = socket(fileno=new())\n"
-        "sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, struct.pack('@ll', 0, 50000)); print(connect(sock.fileno(), tcp()))"
+    "a connect that a signal interrupts": (
+        "fd = new(); bind(fd, tcp()); listen(fd, 0); print(connect(new(), tcp()))\n"
+        "signal.signal(signal.SIGALRM, lambda *_: None); signal.siginterrupt(signal.SIGALRM, True)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05); print(connect(new(), tcp()))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)"
+    ),
+    "a connect that goes on after signals": (
+        "signal.signal(signal.SIGALRM, lambda *_: None); signal.siginterrupt(signal.SIGALRM, False)\n"
+        "fd = new(); bind(fd, tcp()); listen(fd, 0); print(connect(new(), tcp())); main = threading.get_ident()\n"
+        "def accept():\n"
+        "    while not any(line.split()[3] == '02' for line in open('/proc/self/net/tcp')): pass\n"
+        "    for _ in range(100): signal.pthread_kill(main, signal.SIGALRM)\n"
+        "    socket(fileno=os.dup(fd)).accept()\n"
+        "threading.Thread(target=accept).start(); print(connect(new(), tcp()))"
     ),
     "a connect from a port of one's own": (
         "server(); fd = new(); print(bind(fd, tcp('127.0.0.9', 0)), connect(fd, tcp())); "
@@ -257,6 +276,17 @@ def test_a_program_with_a_number_of_its_own(what: str, before: list[str], tmp_pa
     assert (status, errors) == (0, "")
     assert printed
     assert outcome([*before, COMMAND, "run", "--map", "8080", "--", *command]) == (0, printed, "")
+
+
+def test_a_connect_that_ends_in_time_has_another_errno(tmp_path: Path) -> None:
+    """For the kernel the program's call is the second one of that socket."""
+    code = (
+        "fd = new(); bind(fd, tcp()); listen(fd, 0); print(connect(new(), tcp())); sock = socket(fileno=new())\n"
+        "sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, struct.pack('@ll', 0, 50000)); print(connect(sock.fileno(), tcp()))"
+    )
+    command = [*script(tmp_path, RAW + code), "8080"]
+    assert outcome(command) == (0, "ok\nEINPROGRESS\n", "")
+    assert outcome([COMMAND, "run", "--map", "8080", "--", *command]) == (0, "ok\nEALREADY\n", "")
 
 
 @pytest.mark.parametrize("what", DIFFERENT)

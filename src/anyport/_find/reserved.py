@@ -5,8 +5,15 @@ claims two numbers at once, then four, up to 64, and most calls are one look at 
 within that time is claimed anew at the next call, as far as it is still ours.  Whatever is not plain (no number left,
 no IPv6, another network namespace, a bind refused for another reason than use) is left to the long way, which alone
 knows about errors.
+
+Rules for whoever edits it: from the look whether the numbers are still ours until one of them is taken nobody else of
+this process has the pool, so no thread refills what another one is refilling, or takes what was claimed anew and given
+meanwhile.  Who can't have it soon goes the long way, which is always right: many threads at once, and a signal handler
+that asks while its own thread has the pool, for which nothing else could be waited for.  The pool is that of one
+process: a fork that Python is not told of, one made in C, has another pid and begins anew.
 """
 
+import _thread
 import os
 from _socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as _socket
@@ -27,26 +34,42 @@ if TYPE_CHECKING:
 
 _FRESH = 0.1  # seconds that reserved numbers may wait; their claims last this much longer
 _MOST = 64
+_getpid = os.getpid
+_PATIENCE = 0.02  # seconds for the pool, which its owner has for a claim at most
 
 
 class _Pool:
-    """Numbers reserved in one ledger, with their records, last first, good until `until`; replaced as a whole."""
+    """Numbers reserved in one ledger, with their records, last first, good until `until`, in the process `pid`."""
 
-    __slots__ = ("cookie", "ledger", "ports", "size", "until")
+    __slots__ = ("cookie", "ledger", "pid", "ports", "size", "until")
 
     def __init__(self, cookie: bytes, ledger: "Ledger | None", ports: "list[Reserved]", size: int) -> None:
         self.cookie = cookie
         self.ledger = ledger
         self.ports = ports
         self.size = size
+        self.pid = _getpid()
         self.until = clock_gettime(CLOCK_BOOTTIME) + _FRESH
 
 
 _pool = _Pool(b"", None, [], 0)
+_mutex = _thread.allocate_lock()
 
 
 def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
-    """A quiet port that is unused for TCP on every local address, claimed for `keep` seconds; None: go the long way."""
+    """Return a quiet port that is unused on every local address, claimed for `keep` seconds; None: go the long way."""
+    if _pool.pid != _getpid():
+        forget()
+    mutex = _mutex
+    if not mutex.acquire(timeout=_PATIENCE):
+        return None
+    try:
+        return _take(keep, warn)
+    finally:
+        mutex.release()
+
+
+def _take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
     pool = _pool
     try:
         sock = _socket(AF_INET6, SOCK_STREAM, 0)
@@ -66,7 +89,7 @@ def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
                     raise
             else:
                 return port
-    except (OSError, IndexError):  # IndexError: no quiet range, all of them used, or another thread took the last one
+    except (OSError, IndexError):  # IndexError: no quiet range, or all of them are used
         return None
     finally:
         sock.close()
@@ -100,8 +123,9 @@ def _reserve(ledger: "Ledger", offer: Offer, left: "list[Reserved]", size: int, 
 
 
 def forget() -> None:
-    """Reserve anew: after a fork the numbers are the parent's."""
-    global _pool
+    """Reserve anew: after a fork the numbers are the parent's, and so may be whoever has the pool."""
+    global _pool, _mutex
+    _mutex = _thread.allocate_lock()
     _pool = _Pool(b"", None, [], 0)
 
 

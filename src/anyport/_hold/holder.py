@@ -92,16 +92,17 @@ def release(port: int) -> "list[int]":
     pids = _holders_of(port)
     ports = sorted({each for pid in pids for each in _ports_of(pid)})
     for pid in pids:
-        _end(pid, f"process {pid}, which holds {port}")
+        _end(pid, port)
     return ports
 
 
-def _end(pid: int, what: str) -> None:
+def _end(pid: int, port: int) -> None:
+    what = f"process {pid}, which holds {port}"
     fd = pidfd.open_process(pid)
     if fd is None:
         return
     try:
-        if comm(pid) == COMM:  # else it ended, and the number is another process's by now
+        if comm(pid) == COMM and port in _ports_of(pid):  # else it ended, and the number is another process's by now
             signal.pidfd_send_signal(fd, signal.SIGTERM)
             if not pidfd.wait((fd,), _PATIENCE):
                 raise _still_there(what)

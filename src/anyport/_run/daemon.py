@@ -35,7 +35,7 @@ def stay_behind(numbers: "Numbers", pids: "set[int]", ours: "set[int]", keep: "s
 
 def supervise_behind(supervisor: "Supervisor", keep: "set[int]") -> None:
     """Fork a process that keeps the hold and answers the trapped calls as long as anybody makes some."""
-    _fork(keep | supervisor.descriptors, lambda: supervise(supervisor))
+    _fork(keep | {supervisor.fd}, lambda: supervise(supervisor))
 
 
 def supervise(supervisor: "Supervisor") -> None:
@@ -76,7 +76,7 @@ def stay(numbers: "Numbers", pids: "set[int]", ours: "set[int]") -> None:
         inodes = {inode for inode, each in owners.items() if inode in inodes or any(pid in pids for pid, _ in each)}
         if inodes:
             pids = {pid for inode in inodes for pid, _ in owners[inode]}
-            _wait_for_an_end(pids)
+            _wait_for_an_end(pids, inodes)
         elif had or time.monotonic() > limit or not (was_alive or any(map(_is_alive, pids))):
             return
         else:
@@ -88,8 +88,8 @@ def _is_alive(pid: int) -> bool:
     return found is not None and not found.has_ended
 
 
-def _wait_for_an_end(pids: "Iterable[int]") -> None:
-    """Wait until one of these processes ends; return at once if one has."""
+def _wait_for_an_end(pids: "set[int]", inodes: "set[int]") -> None:
+    """Wait until one of these processes, which have these sockets, ends; return at once if one has, or has none."""
     opened: list[int] = []
     try:
         for pid in pids:
@@ -97,7 +97,8 @@ def _wait_for_an_end(pids: "Iterable[int]") -> None:
             if fd is None:
                 return
             opened.append(fd)
-        pidfd.wait(opened)
+        if {pid for each in proc.socket_owners(inodes, pids).values() for pid, _ in each} == pids:
+            pidfd.wait(opened)
     finally:
         for fd in opened:
             os.close(fd)

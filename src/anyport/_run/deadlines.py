@@ -18,7 +18,7 @@ _STEPS = {
 
 NEVER = float("inf")
 GRACE = 10.0  # seconds that a program may take to end after SIGTERM
-_FIRST, AWAITED, UNAWAITED = 0.001, 0.0015, 0.25  # seconds between two looks: the first pause, and the longest
+_FIRST, AWAITED, UNAWAITED = 0.001, 0.05, 0.25  # seconds between two looks: the first pause, and the longest
 _SHARE = 10  # a pause is at least so many times as long as what the look before it cost
 
 

@@ -1,15 +1,16 @@
 """The order: what the library asks of the runner that it starts, one line of JSON that the runner makes its plan of.
 
-`selection` has the options of `Selection`, `plan` those of `Plan`, `variables` texts such as `NAME={port}`, and
-`caller` is the pid of the process that the program must not outlive, or 0.  The command is no part of it: it stands
-behind `--` on the runner's own command line, for everybody to see.
+`selection` has the options of `Selection`, `plan` those of `Plan`, the program's whole environment among them, unless
+it is the caller's; `variables` are more variables with placeholders, and `caller` is the pid of the process that the
+program must not outlive, or 0.  The command is no part of it: it stands behind `--` on the runner's own command line,
+for everybody to see.
 """
 
 import os
 
 from anyport._find.selection import Selection
 from anyport._run.plan import Plan
-from anyport._run.template import Template, parse_variable
+from anyport._run.template import Template
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
@@ -50,5 +51,5 @@ def descriptors(word: str) -> "tuple[int, int]":
 def plan_of(order: "Order", command: "Sequence[str]") -> Plan:
     """Return the checked plan of an order for this command, whose readiness the library waits for."""
     selection = Selection(**order["selection"])
-    variables = dict(map(parse_variable, order["variables"]))
-    return Plan(selection, Template(command, variables, selection.labels), is_awaited=True, **order["plan"])
+    template = Template(command, order["variables"], selection.labels)
+    return Plan(selection, template, is_awaited=True, **order["plan"])

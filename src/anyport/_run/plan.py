@@ -7,11 +7,12 @@ from anyport._clock import parse_duration
 from anyport._files import check_place
 from anyport._ports import check_port, whole_number
 from anyport._run.program import find_program
+from anyport._run.template import checked_variables
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import TypeVar
 
     from anyport._find.selection import Selection
@@ -32,7 +33,8 @@ class Plan:
 
     `hand_over` is one of HAND_OVERS, `own` are the program's own numbers and the index of the port for which each
     stands, `limit` the seconds in which the program has to be ready (None: any time it likes), `is_awaited` whether
-    somebody waits for that, `file` the program's file, `port_file` a path or None.
+    somebody waits for that, `file` the program's file, `port_file` a path or None, `environment` what the program has
+    besides the template's variables (None: what our caller has).
     """
 
     def __init__(  # noqa: PLR0913 - the one place where all the options of a run come together
@@ -46,6 +48,7 @@ class Plan:
         port_file: "str | None" = None,
         is_awaited: bool = False,
         own: "Sequence[str]" = (),
+        environment: "Mapping[str, str] | None" = None,
     ) -> None:
         self.selection = selection
         self.template = template
@@ -61,7 +64,9 @@ class Plan:
             raise InvalidSelection("there is no command to run", hint="anyport run -- COMMAND [ARG with {port} ...]")
         if port_file is not None:
             check_place(port_file, PORT_FILE)
-        path = template.variables.get("PATH", os.environ.get("PATH", os.defpath))
+        self.environment = None if environment is None else checked_variables(environment)
+        given = os.environ if environment is None else environment
+        path = template.variables.get("PATH", given.get("PATH", os.defpath))
         self.file = find_program(template.command[0], path)
 
     def unseen(self) -> "list[str]":

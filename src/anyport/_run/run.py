@@ -11,9 +11,12 @@ from contextlib import suppress
 from anyport._find.find import warn
 from anyport._find.selection import Selection
 from anyport._hold.hold import BornOfFunction
+from anyport._linux.proc import stat
+from anyport._ports import items, parse_ports
 from anyport._run.order import FROM_LIBRARY, pack, plan_of
 from anyport._run.plan import AUTO, READY_TIMEOUT, RETRIES, ports_for
 from anyport._run.report import Reader
+from anyport._run.template import checked_variables
 from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
@@ -94,14 +97,25 @@ def _end(runner: "subprocess.Popen[bytes]", pid: int = 0) -> None:
     try:
         runner.wait(_GRACE)
     except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError, PermissionError):
-            if pid:
-                os.kill(pid, signal.SIGKILL)
+        if pid:
+            _kill(pid, runner.pid)
         runner.kill()
         runner.wait()
     for stream in (runner.stdin, runner.stdout, runner.stderr):
         if stream:
             stream.close()
+
+
+def _kill(program: int, runner: int) -> None:
+    """Kill the program, unless it has ended, and its number may be another process's."""
+    with suppress(OSError):  # it has ended, is another user's, or there are no pidfds: its runner is killed anyway
+        fd = os.pidfd_open(program)
+        try:
+            found = stat(program)
+            if found and found.parent == runner:
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        finally:
+            os.close(fd)
 
 
 def run(  # noqa: PLR0913 - the options of the command
@@ -154,28 +168,23 @@ def run(  # noqa: PLR0913 - the options of the command
     """
     own = _own(map_)
     count = ports_for(own, count, options.get("as_"))
-    chosen = {name: _plain(value) for name, value in {**options, "port": port, "count": count}.items()}
+    chosen = {name: _plain(name, value) for name, value in {**options, "port": port, "count": count}.items()}
     Selection(**chosen)  # whatever is wrong with it is told before anything is started
-    arguments = list(command)
-    texts = [*arguments, *(variables or {}).values()]
-    if isinstance(command, str) or not all(isinstance(text, str) and "\0" not in text for text in texts):
-        raise InvalidSelection(
-            f"{command!r} is no list of a program and its arguments",
-            hint='anyport.run(["redis-server", "--port", "{port}"])',
-        )
+    arguments = _arguments(command)
+    plan = {"hand_over": hand_over, "retries": retries, "ready_timeout": ready_timeout, "own": own}
     order = {
         "selection": chosen,
-        "plan": {"hand_over": hand_over, "retries": retries, "ready_timeout": ready_timeout, "own": own},
-        "variables": [f"{name}={text}" for name, text in (variables or {}).items()],
+        "plan": {**plan, "environment": None if env is None else checked_variables(env)},
+        "variables": checked_variables(variables or {}),
         "caller": 0 if detach else os.getpid(),
     }
-    if cwd is None and env is None:  # else its file is looked for where it is started
+    if cwd is None:  # else its file is looked for where it is started
         plan_of(order, arguments)
 
     def start(word: str, fds: "Sequence[int]") -> "subprocess.Popen[bytes]":
         return subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", _COMMAND, _PACKAGES, "run", word, "--", *arguments],
-            pass_fds=fds, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=detach,
+            [sys.executable, "-I", "-c", _COMMAND, _PACKAGES, "run", word, "--", *arguments],
+            pass_fds=fds, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=detach,
             process_group=None if detach else process_group,  # the leader of a session leads its group already
         )  # fmt: skip
 
@@ -218,18 +227,35 @@ def _send(ours: "_socket.socket", order: bytes, runner: "subprocess.Popen[bytes]
         raise
 
 
+def _arguments(command: "Sequence[str]") -> "list[str]":
+    """Return the program and its arguments; InvalidSelection for what is no sequence of texts."""
+    is_list = not isinstance(command, (str, bytes)) and hasattr(command, "__len__") and hasattr(command, "__iter__")
+    if not is_list or not all(isinstance(each, str) and "\0" not in each for each in command):
+        raise InvalidSelection(
+            f"{command!r} is no list of a program and its arguments",
+            hint='anyport.run(["redis-server", "--port", "{port}"])',
+        )
+    return list(command)
+
+
 def _own(given: "int | Iterable[int] | Mapping[int, str] | None") -> "list[str]":
     """Return the program's own numbers, as texts such as the command takes: `8080`, or `8080=web`."""
     if given is None:
         return []
     if isinstance(given, Mapping):
         return [f"{port}={given[port]}" for port in given]
-    return list(map(str, given)) if isinstance(given, Iterable) and not isinstance(given, str) else [str(given)]
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        return list(map(str, items(given, "list of the program's own numbers", hint="map_=[8080, 8443]")))
+    return [str(given)]
 
 
-def _plain(value: "Any") -> "Any":  # noqa: ANN401 - whatever the caller gave
+def _plain(name: str, value: "Any") -> "Any":  # noqa: ANN401 - whatever the caller gave
     """Return what JSON can carry, and what can be gone through more than once."""
-    return list(value) if hasattr(value, "__iter__") and not isinstance(value, (str, bytes)) else value
+    if name in ("in_", "exclude") and isinstance(value, range) and value.step == 1:
+        return str(parse_ports(value))  # else each of its numbers would be named by itself
+    if not hasattr(value, "__iter__") or isinstance(value, (str, bytes)):
+        return value
+    return items(value, "list", hint="a range, a list or a text such as 7002-7011,8000")
 
 
 def _when_ready(runner: "subprocess.Popen[bytes]", pipe: int) -> Running:

@@ -120,7 +120,8 @@ class Runner:
         """Return what is to be started: the command with its ports filled in."""
         hosts = self._plan.selection.hosts
         command, variables = self._plan.template.filled(held.ports, hosts[0] if hosts else None)
-        return Child(self._plan.file, command, {**caller_environment(), **variables}, closed=self._closed)
+        before = caller_environment() if self._plan.environment is None else self._plan.environment
+        return Child(self._plan.file, command, {**before, **variables}, closed=self._closed)
 
     def _look_after(self, watch: Watch, status: int) -> None:
         """See whether a daemon that the program left behind is ready, or will be; raise why it had to be stopped."""

@@ -11,7 +11,7 @@ the program was stopped, and not earlier; SIGCONT continues both.
 
 import os
 
-from anyport._linux import prctl, proc, signal, signalfd
+from anyport._linux import pidfd, prctl, proc, signal, signalfd
 from anyport._linux.signal import SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SIGCHLD, SIGCONT
 
 TYPE_CHECKING = False
@@ -124,6 +124,23 @@ def send(pid: int, number: int) -> None:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def send_to_descendants(number: int) -> None:
+    """Send a signal to all descendants of this process, and to none that has the number of one that ended meanwhile."""
+    try:
+        opened = pidfd.descendants(os.getpid())
+    except OSError:  # a sandbox without pidfds, or there are more than we may have: by number, as near as can be
+        for pid in proc.descendants(os.getpid()):
+            send(pid, number)
+        return
+    for fd in opened:
+        try:
+            signal.pidfd_send_signal(fd, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+        finally:
+            os.close(fd)
 
 
 def end_like(status: int) -> "NoReturn":

@@ -28,7 +28,7 @@ class Template:
                     hint=f"take another one than {', '.join(_OWN)}",
                 )
         self.command = list(command)
-        self.variables = dict(variables)
+        self.variables = checked_variables(variables)
         self.labels = list(labels)
 
     def uses(self, name: str) -> bool:
@@ -70,6 +70,16 @@ def fill(text: str, values: "Mapping[str, str]") -> str:
         else:
             filled.append("{" + part)
     return "".join(filled)
+
+
+def checked_variables(variables: "Mapping[str, str]") -> "dict[str, str]":
+    """Return these variables; InvalidSelection if one of them can't stand in an environment (environ(7))."""
+    for name, value in variables.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise InvalidSelection(f"{name!r} is no name of a variable: it has a character at least, and no = or NUL")
+        if not isinstance(value, str) or "\0" in value:
+            raise InvalidSelection(f"{value!r} is no value for the variable {name}: that is a text without NUL")
+    return dict(variables)
 
 
 def parse_variable(text: str) -> "tuple[str, str]":

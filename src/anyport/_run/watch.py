@@ -76,8 +76,6 @@ class Watch:
             is_alone = self._wait(sent, attempts, caller)
             if sent.pass_on(self.pid):
                 self.is_to_end = True
-                if self._supervisor:
-                    self._supervisor.interrupt()
             if (status := reap(self.pid, sent, stops=stops)) is not None:
                 self._state = deadlines.ENDED
                 return status
@@ -268,8 +266,7 @@ def end_descendants(sleep: "Callable[[float], None]") -> None:
     """End all descendants of this process, at first by asking; `sleep` waits for so many seconds."""
     me = os.getpid()
     for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 1.0)):
-        for pid in proc.descendants(me):
-            signals.send(pid, number)
+        signals.send_to_descendants(number)
         for _ in pauses(patience, sleep=sleep):
             reap_all()
             if not proc.descendants(me):

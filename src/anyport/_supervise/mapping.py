@@ -1,76 +1,102 @@
 """Renaming (--map): a program that insists on its own number finds the held one under it, as a server and a client."""
 
-import _thread
 import os
-from errno import EAGAIN, EINTR, EINVAL
-from fcntl import F_GETFL, fcntl
+from errno import EALREADY, EINPROGRESS, EINVAL, EMFILE, ENFILE, ENOENT, ENOMEM, ESRCH
+from fcntl import F_GETFL, F_SETFL, fcntl
 
-from anyport._linux import libc, process_vm, rtnetlink, seccomp
+from anyport._linux import libc, proc, process_vm, rtnetlink
 from anyport._supervise.passage import errno_of
 from anyport._supervise.policy import host_of, is_here_anyway
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyport._find.remarks import Tell
     from anyport._linux.seccomp import Notification
+
+OURS = (EMFILE, ENFILE, ENOMEM)  # errors of the supervisor, not of the program or its system; soon over
 
 
 def is_here(address: bytes) -> bool:
-    """Tell whether a connect to this address stays on this machine."""
+    """Tell whether a connect to this address stays here; OSError if there is no descriptor to ask with."""
     host = host_of(address)
     if host is None or is_here_anyway(host):
         return host is not None
     try:
         return rtnetlink.is_local(host)
-    except OSError:  # no route, or netlink is refused
+    except OSError as error:  # no route, or netlink is refused
+        if error.errno in OURS:
+            raise
         return False
 
 
-class Connections:
-    """Connects that are made for the program; they may take a while, and others must not wait for them."""
+def connect(fd: int, address: bytes) -> "int | None":
+    """Connect a socket for the program; return the errno, or None if the kernel is to go on with the program's call.
 
-    def __init__(self, listener: int) -> None:
-        self._listener = listener
-        self.waiting: dict[int, tuple[int, bytes]] = {}  # by call: descriptor and address
+    Nobody may wait here: so a connection that takes its time is only begun.  The kernel, to which the socket is one
+    that connects already, then waits in the program's own call, and looks at no address any more
+    (net/ipv4/af_inet.c, __inet_stream_connect).  There signals and time limits have the effect that they have without
+    us, but for the errno of a time limit (SO_SNDTIMEO), which is EALREADY then.  While it is begun the socket is
+    non-blocking, for other threads of the program too.
+    """
+    begin = libc.prepare("connect", fd, address, len(address))
+    flags = fcntl(fd, F_GETFL)
+    if flags & os.O_NONBLOCK:
+        return errno_of(begin)
+    fcntl(fd, F_SETFL, flags | os.O_NONBLOCK)
+    errno = errno_of(begin)
+    fcntl(fd, F_SETFL, flags)
+    return None if errno in (EINPROGRESS, EALREADY) else errno  # EALREADY: a signal made the program call once more
 
-    def make(self, fd: int, address: bytes, call: int, later: int) -> int:
-        """Connect this socket; return the errno, or `later` if it may block: the call is answered when that is done."""
-        if fcntl(fd, F_GETFL) & os.O_NONBLOCK:
-            return errno_of(libc.prepare("connect", fd, address, len(address)))
-        self.waiting[call] = os.dup(fd), address
+
+class Names:
+    """Tell the program its own number, in its memory, where getsockname(2) would tell the held one."""
+
+    def __init__(self, tell: "Tell") -> None:
+        self._tell = tell
+        self._has_told = False
+
+    def write(self, call: "Notification", name: bytes, is_waiting: "Callable[[], bool]") -> "int | None":
+        """Put a name where the call wants it; return the errno, or None if the kernel has to say what it knows.
+
+        The memory is opened and the room in it read before the question whether the call still waits, and written
+        after it: so it is nobody else's.
+        """
         try:
-            _thread.start_new_thread(self._make, (call,))
-        except RuntimeError:  # no thread to be had
-            os.close(self.waiting.pop(call)[0])
-            return EAGAIN
-        return later
-
-    def interrupt(self) -> None:
-        """Let those who wait hear a signal: a call that is being made hears none but SIGKILL, as soon as one came."""
-        for call in list(self.waiting):
-            seccomp.answer(self._listener, call, EINTR)
-
-    def resume(self) -> None:
-        """Wait again, in a fork, which has no threads, for the same calls; a second connect joins the first."""
-        for call in list(self.waiting):
-            _thread.start_new_thread(self._make, (call,))
-
-    def _make(self, call: int) -> None:
-        fd, address = self.waiting[call]
-        errno = errno_of(libc.prepare("connect", fd, address, len(address)))
+            memory = _memory_of(call.tid)
+        except OSError as error:
+            if error.errno in OURS:
+                raise
+            if is_waiting():
+                self._cannot(call.tid, error)
+            return None
         try:
-            os.close(fd)
-            seccomp.answer(self._listener, call, errno)
-        except OSError:  # the supervisor was closed meanwhile: then the call has failed
-            return
+            return errno_of(lambda: _write(memory, call, name, is_waiting))
         finally:
-            del self.waiting[call]
+            os.close(memory)
+
+    def _cannot(self, tid: int, error: OSError) -> None:
+        if not self._has_told:
+            self._has_told = True
+            text = f"the memory of process {tid} can't be written (/proc/{tid}/mem): {error.strerror or error}"
+            hint = "a sandbox whose /proc is its own and writable lets it find its number"
+            self._tell("warning", f"{text}; so getsockname tells the held port, not the program's own number", hint)
 
 
-def write_name(call: "Notification", name: bytes) -> None:
-    """Put a name where getsockname(2) would: as much of it as there is room for, and how long it is."""
+def _memory_of(tid: int) -> int:
+    if not proc.is_ours():  # there the number is another thread's
+        raise OSError(ENOENT, "/proc is not mounted here, or is another pid namespace's")
+    return process_vm.open_to_write(tid)
+
+
+def _write(memory: int, call: "Notification", name: bytes, is_waiting: "Callable[[], bool]") -> None:
+    """As much of the name as there is room for, and how long it is."""
     room = int.from_bytes(process_vm.read(call.tid, call.args[2], 4), "little", signed=True)
+    if not is_waiting():
+        raise OSError(ESRCH, "getsockname")
     if room < 0:
         raise OSError(EINVAL, "getsockname")
     if room:
-        process_vm.write(call.tid, call.args[1], name[:room])
-    process_vm.write(call.tid, call.args[2], len(name).to_bytes(4, "little"))
+        process_vm.write(memory, call.args[1], name[:room])
+    process_vm.write(memory, call.args[2], len(name).to_bytes(4, "little"))

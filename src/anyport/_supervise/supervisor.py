@@ -26,7 +26,7 @@ The states of a call:
 import _socket
 import os
 import select
-from errno import EBADF, EFAULT, EINVAL, EMFILE, ENFILE, ENOMEM, ENOTSOCK
+from errno import EBADF, EFAULT, EINVAL, ENOTSOCK
 
 from anyport._clock import poll_time
 from anyport._find.remarks import some
@@ -51,7 +51,7 @@ _LONGEST_ADDRESS = 128  # struct sockaddr_storage
 _MOST_BACKLOG = (1 << 31) - 1
 _INT = (1 << 32) - 1
 _CAP_NET_BIND_SERVICE = 10  # linux/capability.h
-_KERNEL, _LATER = -1, -2  # in the place of an errno: the kernel goes on with the call; somebody else answers it
+_KERNEL = -1  # in the place of an errno: the kernel goes on with the call
 
 
 class _BadAddress(Exception):
@@ -86,7 +86,7 @@ class Supervisor:
         }  # fmt: skip
         machine = seccomp.machine()
         self._calls = {number: calls[name] for name, number in machine.calls.items()} if machine else {}
-        self._connections = mapping.Connections(fd)
+        self._names = mapping.Names(tell)
         seccomp.wake_at_once(fd)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
@@ -109,24 +109,20 @@ class Supervisor:
         try:
             return self._answer(call)
         except OSError as error:
-            if error.errno in (EMFILE, ENFILE, ENOMEM):  # of ours, and soon over
+            if error.errno in mapping.OURS:
                 seccomp.answer(self.fd, call.id, error.errno)
-            elif seccomp.is_waiting(self.fd, call.id):  # else the process is gone, which is what failed
-                self._lose(call, error)
+            else:
+                name = _name_of(call.tid)
+                if seccomp.is_waiting(self.fd, call.id):  # else the process is gone, which is what failed
+                    self._lose(call, name, error)
             return None
 
     def serve_all(self) -> None:
         """Answer all calls until no process is left that could make one; a fork of who did it before may go on so."""
-        self._connections.resume()
         while not self.is_over:
             if self.wait(self.rest):
                 self.serve()
             self.tidy()
-
-    @property
-    def descriptors(self) -> "set[int]":
-        """Return the descriptors that are needed to go on: the listener, and sockets that are being connected."""
-        return {self.fd, *(fd for fd, _ in self._connections.waiting.values())}
 
     @property
     def rest(self) -> "float | None":
@@ -141,16 +137,12 @@ class Supervisor:
         """Stop answering: from now on the calls that would be trapped fail with ENOSYS."""
         os.close(self.fd)
 
-    def interrupt(self) -> None:
-        """Let no call keep the program from ending, as a signal has told it to."""
-        self._connections.interrupt()
-
     def _answer(self, call: "Notification") -> "Number | None":
         errno, number = self._do(call)
         # The copy of the socket is closed by now: else one that the program closes next would still be open.
         if errno == _KERNEL:
             seccomp.let_continue(self.fd, call.id)
-        elif errno != _LATER:
+        else:
             seccomp.answer(self.fd, call.id, errno)
         return number
 
@@ -174,7 +166,8 @@ class Supervisor:
     def _bind(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
         step = self._policy.bind(protocol, _address_of(call))
         bind = libc.prepare("bind", sock.fileno(), step.address, len(step.address))
-        if not self._is_waiting(call) or (step.needs_privilege and not _may_bind_low_ports(call.tid)):
+        may = not step.needs_privilege or _may_bind_low_ports(call.tid)
+        if not self._is_waiting(call) or not may:  # in this order: what was seen in /proc is the caller's if it waits
             return _KERNEL, None  # which refuses it, and knows better than we in which order it looks for errors
         if step.number is None:
             return errno_of(bind), None
@@ -194,26 +187,28 @@ class Supervisor:
         step = self._policy.connect(protocol, _address_of(call))
         if step.action != CONNECT or not mapping.is_here(step.address) or not self._is_waiting(call):
             return _KERNEL, None
-        return self._connections.make(sock.fileno(), step.address, call.id, _LATER), None
+        errno = mapping.connect(sock.fileno(), step.address)
+        return _KERNEL if errno is None else errno, None
 
     def _getsockname(self, call: "Notification", sock: "socket", protocol: str) -> "Outcome":
         step = self._policy.getsockname(protocol, libc.getsockname(sock.fileno()))
-        if step.action == GO_ON or not self._is_waiting(call):
+        if step.action == GO_ON:
             return _KERNEL, None
-        return errno_of(lambda: mapping.write_name(call, step.address)), None
+        errno = self._names.write(call, step.address, lambda: self._is_waiting(call))
+        return _KERNEL if errno is None else errno, None
 
     def _is_waiting(self, call: "Notification") -> bool:
         """Tell, once socket and memory were had, whether the call still waits: then they are those of its thread."""
         return seccomp.is_waiting(self.fd, call.id)
 
-    def _lose(self, call: "Notification", error: OSError) -> None:
+    def _lose(self, call: "Notification", name: str, error: OSError) -> None:
         """Let a call go on that can't be made for its program, by the door, which stays open from now on."""
         if not self.is_lost:
             self.is_lost = True
             self.why_lost = error.strerror or str(error)
             self._passage.stay_open()
             ports = some(self._ports)
-            text = f"process {call.tid} ({proc.comm(call.tid)}) can't be supervised: {self.why_lost}"
+            text = f"process {call.tid} ({name}) can't be supervised: {self.why_lost}"
             own = ", and it goes on with its own number" if self._has_own else ""
             self._tell(
                 "warning",
@@ -245,8 +240,16 @@ def _copy_of(tid: int, fd: int) -> "socket":
         raise
 
 
+def _name_of(tid: int) -> str:
+    from anyport._occupant import printable  # which no program needs that can be supervised
+
+    return printable(proc.comm(tid))
+
+
 def _may_bind_low_ports(tid: int) -> bool:
-    """Tell whether the thread has CAP_NET_BIND_SERVICE itself, in our user namespace."""
+    """Tell whether the thread has CAP_NET_BIND_SERVICE itself, in our user namespace; not if /proc can't tell."""
+    if not proc.is_ours():  # there the number is another thread's
+        return False
     try:
         if os.readlink(f"/proc/{tid}/ns/user") != os.readlink("/proc/self/ns/user"):
             return False

@@ -33,17 +33,8 @@ class Tree:
         runner = _runner_of(program)
         if not runner:
             return
-        opened: dict[int, int] = {}
-        for pid in proc.descendants(runner):
-            with suppress(OSError):  # this sandbox has no pidfds, and it is not ended for that
-                if (fd := pidfd.open_process(pid)) is not None:
-                    opened[pid] = fd
-        still_there = set(proc.descendants(runner))  # what is not was perhaps another process when it was opened
-        for pid, fd in opened.items():
-            if pid in still_there:
-                self._fds.append(fd)
-            else:
-                os.close(fd)
+        with suppress(OSError):  # this sandbox has no pidfds, and they are not ended for that
+            self._fds = pidfd.descendants(runner)
 
     def __enter__(self) -> "Self":
         return self

@@ -1,16 +1,15 @@
 import os
 import socket
-import time
 
 port = int(os.environ["PORT"])
+runner, first = os.getppid(), os.getpid()
 if os.fork():
     os._exit(0)
 os.setsid()
-end = time.monotonic() + 1
 rounds = 0
-while time.monotonic() < end:
+while rounds < 200 or os.getppid() in (first, runner):  # until the runner has ended, too
     with socket.socket() as sock:
         sock.bind(("", port))
         sock.listen()
         rounds += 1
-print("bound" if rounds > 100 else rounds, flush=True)
+print("bound", flush=True)

@@ -5,7 +5,7 @@ import anyport
 first = anyport.find(in_="20123-20124", keep=0.2)
 second = anyport.find(in_="20123-20124", keep=60)
 assert {first, second} == {20123, 20124}
-end = time.monotonic() + 10
+end = time.monotonic() + 60
 while True:  # while both are claimed, the oldest comes: also the first; so look at the claim itself
     from anyport._ledger import keeper
 

@@ -4,8 +4,10 @@ import errno
 import mmap
 import os
 import select
+import signal
 import struct
 import sys
+import threading
 from socket import *
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -59,6 +61,12 @@ def endpoint(**words):
     return fd
 
 
+def everywhere():
+    fd = new(AF_INET6, SOCK_DGRAM, share=1)
+    assert bind(fd, tcp6("::")) == "ok"
+    return fd
+
+
 def on_new(call, *args):
     with socket() as sock:
         return call(sock.fileno(), *args)
@@ -74,7 +82,7 @@ def spread(first, second):
     first, second = socket(fileno=first), socket(fileno=second)
     for _ in range(100):
         with socket(AF_INET, first.type) as client:
-            client.settimeout(10)
+            client.settimeout(60)
             client.connect(("127.0.0.1", port))
             client.send(b"x")
     return [bool(select.select([each], [], [], 0)[0]) for each in (first, second)]

@@ -14,7 +14,7 @@ SERVER = [sys.executable, str(Path("server.py").absolute()), "{port}", "reuse"]
 
 
 def answer(port):
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         return client.recv(100)
 
 

@@ -18,4 +18,4 @@ def test_first(talker):
 
 def test_second(talker):
     socket.create_connection(("127.0.0.1", talker.port)).close()
-    assert talker.wait(20) != 0
+    assert talker.wait(60) != 0

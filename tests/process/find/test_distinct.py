@@ -1,6 +1,9 @@
 """Distinct: what was given out is not given again while there is another."""
 
+import ctypes
+import os
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -317,3 +320,75 @@ def test_a_number_that_was_taken_meanwhile_is_passed_over(monkeypatch: pytest.Mo
     *_, third, second, first = [port for port, _ in reserved._pool.ports]
     with bound("::", first), bound("127.0.0.1", second):
         assert anyport.find() == third
+
+
+def fill_the_pool() -> list[int]:
+    """Ask until several numbers are claimed ahead; those, the next one last."""
+    from anyport._find import reserved
+
+    while len(reserved._pool.ports) < 3:
+        anyport.find()
+    return [port for port, _ in reserved._pool.ports]
+
+
+def test_a_thread_that_is_late_takes_nothing_that_another_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stops after it looked whether what was claimed ahead is still good; others ask meanwhile, and again later."""
+    from anyport._find import reserved
+
+    fill_the_pool()
+    looks, goes_on, late = threading.Event(), threading.Event(), list[int]()
+
+    def stop_once(_clock: int) -> float:
+        now = time.clock_gettime(time.CLOCK_BOOTTIME) + looks.is_set()  # a second later, when they have to be renewed
+        if threading.current_thread() is thread and not looks.is_set():
+            looks.set()
+            assert goes_on.wait(60)
+        return now
+
+    thread = threading.Thread(target=lambda: late.append(anyport.find()))
+    monkeypatch.setattr(reserved, "clock_gettime", stop_once)
+    thread.start()
+    assert looks.wait(60)
+    others = [anyport.find() for _ in range(20)]
+    goes_on.set()
+    thread.join()
+    others += [anyport.find() for _ in range(20)]
+    assert len({*others, *late}) == 41
+
+
+def test_many_threads_claim_ahead_for_one() -> None:
+    """Not each for itself: hardly more numbers are claimed than were given."""
+    from anyport._ledger import keeper
+    from anyport._ledger.record import claims_in
+
+    found = list[int]()
+    threads = [threading.Thread(target=lambda: found.extend(anyport.find() for _ in range(25))) for _ in range(40)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    (ledger,) = keeper._ledgers.values()
+    ledger.acquire()
+    claimed = claims_in(ledger.records(), ledger.now, lambda _owner: True)
+    ledger.release()
+    assert len(found) == len(set(found)) == 1000
+    assert set(found) <= claimed.keys()
+    assert len(claimed) <= 1000 + 64  # what one refill claims at most
+
+
+def test_a_fork_that_python_is_not_told_of_begins_anew() -> None:
+    """Made in C, as some libraries do: what the parent has claimed ahead is not the child's as well."""
+    fill_the_pool()
+    reading, writing = os.pipe()
+    pid = ctypes.PyDLL(None).fork()
+    if not pid:
+        try:
+            os.write(writing, b"%d %d %d" % tuple(anyport.find() for _ in range(3)))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(pid, 0)
+    with open(reading) as pipe:
+        childs = [int(word) for word in pipe.read().split()]
+    assert len(childs) == 3
+    assert not set(childs) & {anyport.find() for _ in range(10)}

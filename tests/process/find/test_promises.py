@@ -1,4 +1,4 @@
-"""The promise table (README, DESIGN): column `find`, every cell under attack by other processes."""
+"""The promise table (docs/promises.md): column `find`, every cell under attack by other processes."""
 
 import socket
 import time

@@ -26,7 +26,7 @@ def holder_of(port: int, protocol: str = "tcp") -> int:
 
 
 def wait_until_free(port: int) -> None:
-    assert any(not sock_diag.sockets("tcp", port) for _ in pauses(10)), "still held"
+    assert any(not sock_diag.sockets("tcp", port) for _ in pauses(60)), "still held"
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def assert_held_while_it_lives(program: str, script: str) -> None:
     assert process.stdout
     port = int(process.stdout.readline())
     assert holder_of(port)
-    process.communicate("end\n", timeout=20)
+    process.communicate("end\n", timeout=60)
     wait_until_free(port)
 
 
@@ -217,7 +217,7 @@ def test_bad_input_is_one_line_and_a_hint(words: list[str], status: int, message
 def test_a_process_that_ended_and_was_not_reaped_is_gone() -> None:
     """A zombie can't be what a hold waits for."""
     child = subprocess.Popen(["true"])
-    assert any((found := proc.stat(child.pid)) and found.state == "Z" for _ in pauses(5))
+    assert any((found := proc.stat(child.pid)) and found.state == "Z" for _ in pauses(60))
     assert "there is no process with pid" in anyport("hold", "--while", str(child.pid)).stderr
     child.wait()
 
@@ -242,5 +242,5 @@ def test_an_orphan_is_told_that_nobody_calls() -> None:
     code = f"(read line <&3; {HOLD}) 3<&0 2>&1 & exit 0"
     process = subprocess.Popen(["setsid", "sh", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     process.wait()
-    said = process.communicate("go\n", timeout=20)[0]
+    said = process.communicate("go\n", timeout=60)[0]
     assert said.startswith("anyport: the process that called can't be seen: it has ended")

@@ -241,8 +241,8 @@ def test_a_lock_that_is_never_released_costs_five_seconds_once(ledger: Path) -> 
             anyport.find()
         middle = time.monotonic()
         anyport.find_many(2)
-        assert 5 <= middle - begin < 15
-        assert time.monotonic() - middle < 1.5
+        assert 5 <= middle - begin < 60
+        assert time.monotonic() - middle < 5  # what another wait would take
 
 
 _WRITES_AND_KEEPS_IT = """
@@ -289,7 +289,7 @@ def test_those_who_lost_the_lock_do_not_all_give_the_same(ledger: Path) -> None:
 
 
 def wait_until_it_has_open(child: "subprocess.Popen[str]", path: Path) -> None:
-    for _ in pauses(20):
+    for _ in pauses(60):
         if COMMAND not in Path(f"/proc/{child.pid}/cmdline").read_text():
             continue  # not yet: between fork and exec it has what we have open
         links = [Path(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")]
@@ -551,5 +551,5 @@ def test_a_call_within_a_call_does_not_wait_for_itself(ledger: Path) -> None:
     begin = time.monotonic()
     with pytest.raises(LedgerError, match="this thread has the ledger already"):
         book.acquire()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5  # what the wait would take
     book.release()

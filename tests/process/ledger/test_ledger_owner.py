@@ -39,7 +39,7 @@ ctypes.CDLL(None).pthread_exit(None)
 def test_a_process_whose_first_thread_has_ended_lives_on() -> None:
     """Its state is that of one that has ended, and is not waited for."""
     with subprocess.Popen([sys.executable, "-c", _FIRST_THREAD_ENDS], stdin=subprocess.PIPE) as process:
-        assert any(getattr(proc.stat(process.pid), "state", "") == "Z" for _ in pauses(20))
+        assert any(getattr(proc.stat(process.pid), "state", "") == "Z" for _ in pauses(60))
         found = owner.owner_of(process.pid)
         assert found
         assert owner.lives(found)

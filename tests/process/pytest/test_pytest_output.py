@@ -110,7 +110,7 @@ def test_a_program_that_ended_says_its_status(pytester: pytest.Pytester) -> None
     def test_it(run_on_port):
         running = run_on_port([sys.executable, "-c", CODE, "{port}"])
         socket.create_connection(("127.0.0.1", running.port)).close()
-        running.wait(20)
+        running.wait(60)
         assert False
     """
     result = suite(pytester, test)

@@ -1,4 +1,4 @@
-"""The promise table (README, DESIGN): column `run` supervised, under attack while programs bind, listen and begin anew.
+"""The promise table (docs/promises.md): column `run` supervised, attacked while programs bind, listen and begin anew.
 
 That nobody can take the port of a program that only waits, or serves, is in test_promises_hold.py.
 """
@@ -62,7 +62,7 @@ def attacked(crowds: list[Started]) -> tuple[list[str], Taken]:
     """Have them bind and listen under attack: what became of them, and what the attackers took."""
     outcomes: list[str] = []
 
-    def go() -> None:
+    def go(_attackers: object) -> None:
         for each in crowds:
             each.go()
         for each in crowds:
@@ -125,7 +125,7 @@ def test_programs_with_several_reuseport_sockets_share_them_as_they_ask_for() ->
         assert taken_by(SAME, run.port) == {REUSEPORT, BOTH}
         run.go()
         assert run.line() == "closed"
-        for _ in pauses(5):
+        for _ in pauses(60):
             if not taken_by(SAME, run.port):
                 break
         assert taken_by(SAME, run.port) == taken_by(OTHER, run.port) == set()
@@ -142,7 +142,7 @@ def test_nginx_loses_no_port_when_it_starts_and_reloads(tmp_path: Path, options:
         run = Started(stack, line, tmp_path)
         stack.callback(run.process.terminate)
 
-        def reload() -> None:
+        def reload(_attackers: object) -> None:
             run.go()
             for _ in range(5):
                 until_serving(run)
@@ -156,7 +156,7 @@ def test_nginx_loses_no_port_when_it_starts_and_reloads(tmp_path: Path, options:
 
 def until_serving(run: Started) -> None:
     """Both addresses, and both workers: before that a hang-up would end nginx."""
-    for _ in pauses(20):
+    for _ in pauses(60):
         addresses = {row.address for row in table.servers("tcp", run.port)}
         if addresses == {"0.0.0.0", "::"} and len(proc.descendants(run.process.pid)) >= 3:
             return

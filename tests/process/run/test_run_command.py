@@ -166,7 +166,7 @@ def test_a_supervised_port_can_not_be_lost(how: str, tmp_path: Path) -> None:
                         bound(host, port, reuse=reuse)
             process.stdin.write("\n")
             process.stdin.flush()
-        assert process.communicate(timeout=20)[1] == ""
+        assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == 0
 
 
@@ -223,5 +223,5 @@ def test_fd_means_inherited(tmp_path: Path) -> None:
     port = int(content_of(file, process))
     with socket.create_connection(("::1", port)) as client:
         assert client.recv(10) == b"hello"
-    process.wait(20)
+    process.wait(60)
     process.communicate()

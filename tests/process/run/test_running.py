@@ -1,6 +1,7 @@
 """The library's `run`: a program on a held port, as an object."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import pytest
 import anyport
 from anyport._clock import pauses
 from anyport._linux import proc
-from helpers.running import is_in_use, script
+from helpers.running import SERVER, is_in_use, script
 from helpers.sandboxes import within
 from helpers.support import listening, python
 
@@ -22,7 +23,7 @@ SLEEP = ["sleep", "60"]
 
 
 def answer(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         return client.recv(100)
 
 
@@ -123,7 +124,63 @@ def test_words_variables_and_streams_reach_the_program(tmp_path: Path) -> None:
             running.wait(0.01)
         assert running.stdin
         running.stdin.close()
-        assert running.wait(20) == 3
+        assert running.wait(60) == 3
+
+
+@pytest.mark.parametrize("whose", ["the program's", "the caller's"])
+def test_what_python_reads_of_the_environment_is_the_programs(
+    whose: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner is isolated from it: a wrong PYTHONHOME, or a module that takes another's place, kills it not."""
+    (wrong := tmp_path / "wrong").mkdir()
+    for name in ("os", "json", "signal", "fcntl", "argparse"):
+        (wrong / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    poison = {"PYTHONHOME": "/nowhere", "PYTHONPATH": str(wrong)}
+    shell = 'echo "$PYTHONHOME $PYTHONPATH"; exec env -u PYTHONHOME -u PYTHONPATH "$@"'
+    command = ["sh", "-c", shell, "sh", *script(tmp_path, SERVER), "{port}"]
+    env = None
+    if whose == "the caller's":
+        for name, value in poison.items():
+            monkeypatch.setenv(name, value)
+    else:
+        env = {**os.environ, **poison}
+    with anyport.run(command, env=env, stdout=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stdout.readline().decode() == f"/nowhere {wrong}\n"
+
+
+def test_the_ledger_is_the_callers_and_an_environment_may_be_empty(tmp_path: Path, ledger: Path) -> None:
+    """`env` is the program's alone: what says where the ledger lies is read from ours."""
+    reading, writing = os.pipe()
+    command = [*script(tmp_path, f"import os; print(sorted(os.environ), flush=True)\n{SERVER}"), "{port}"]
+    with open(reading) as output, anyport.run(command, env={}, stdout=writing) as running:
+        os.close(writing)
+        assert "'PORT'" in output.readline()
+        assert ledger.exists()
+        assert running.hand_over == "supervised"
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ({"variables": {"A=B": "c"}}, "A=B"), ({"variables": {"A": "\0"}}, "no value"),
+        ({"env": {"A\0": "c"}}, "no name"), ({"env": {b"A": "c"}}, "b'A'"),
+        ({"map_": itertools.repeat(80)}, "65535"), ({"host": 1}, "1"),
+        ({"in_": range(10**9)}, "out of range"), ({"exclude": itertools.count(1)}, "65535"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_told_before_anything_is_started(options: dict[str, object], seen: str) -> None:
+    """With a name for what is wrong, and no end of nothing is waited for."""
+    with pytest.raises(anyport.InvalidSelection) as error:
+        anyport.run(SLEEP, **options)  # type: ignore[arg-type]
+    assert seen in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["redis-server", b"sh", itertools.repeat("sh"), 5, ["sh", 5], ["a\0b"]])
+def test_a_command_is_a_list_of_texts(command: object) -> None:
+    """One that has no length is none: it might have no end."""
+    with pytest.raises(anyport.InvalidSelection, match="no list of a program"):
+        anyport.run(command)  # type: ignore[arg-type]
 
 
 def test_what_can_not_be_had_is_an_error_before_anything_is_started() -> None:
@@ -168,7 +225,7 @@ def test_the_status_is_the_programs(server: list[str]) -> None:
     """Negative for a signal."""
     with anyport.run([*server, "reuse"]) as running:
         os.kill(running.pid, signal.SIGKILL)
-        assert running.wait(20) == -signal.SIGKILL
+        assert running.wait(60) == -signal.SIGKILL
 
 
 def test_it_works_from_threads_and_from_asyncio(server: list[str]) -> None:
@@ -225,8 +282,8 @@ def test_the_program_ends_when_its_caller_dies(server: list[str]) -> None:
     assert done.returncode == -signal.SIGKILL
     pid, port, _ = map(int, done.stdout.split())
     try:
-        assert any(not is_alive(pid) for _ in pauses(10))
-        assert any(not is_in_use(port) for _ in pauses(10))
+        assert any(not is_alive(pid) for _ in pauses(60))
+        assert any(not is_in_use(port) for _ in pauses(60))
     finally:
         subprocess.run(["pkill", "-f", "a child that keeps every descriptor"], check=False)
 
@@ -240,7 +297,7 @@ def test_a_detached_program_outlives_its_caller(server: list[str]) -> None:
     finally:
         subprocess.run(["pkill", "-f", "a child that keeps every descriptor"], check=False)
         os.kill(pid, signal.SIGTERM)
-    assert any(not is_in_use(port) for _ in pauses(10))
+    assert any(not is_in_use(port) for _ in pauses(60))
 
 
 def test_a_killed_runner_is_no_ready_program(tmp_path: Path) -> None:
@@ -282,7 +339,7 @@ def test_a_stopped_program_does_not_hang_the_block(server: list[str]) -> None:
     """Its runner is not stopped with it: there is no shell that would continue both."""
     with anyport.run([*server, "reuse"]) as running:
         os.kill(running.pid, signal.SIGSTOP)
-        assert any((found := proc.stat(running.pid)) and found.state == "T" for _ in pauses(5))
+        assert any((found := proc.stat(running.pid)) and found.state == "T" for _ in pauses(60))
     assert running.returncode == 0
 
 

@@ -201,7 +201,7 @@ def test_a_real_redis_has_the_port_that_is_held_for_it(tmp_path: Path) -> None:
         env = {**os.environ, "PORTSERVER_ADDRESS": server.address}
         with subprocess.Popen(["sh", "-c", script], env=env, stdout=subprocess.DEVNULL, cwd=tmp_path) as shell:
             port = int(server.until_said(f"is process {shell.pid}'s").split(" is process")[0].split()[-1])
-            anyport.wait(port, tree=shell.pid, timeout=30)
+            anyport.wait(port, tree=shell.pid, timeout=60)
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(b"PING\r\n")
                 assert client.recv(7) == b"+PONG\r\n"
@@ -231,7 +231,7 @@ def test_it_stops_well_when_told(tmp_path: Path, number: int) -> None:
             server.process.send_signal(number)
             server.process.send_signal(signal.SIGCONT)
             assert int(client.recv(100)) in parse_ports(PORTS)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(60) == 0
         assert not Path(server.address).exists()
 
 

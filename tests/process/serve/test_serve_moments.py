@@ -28,7 +28,7 @@ def descriptors(server: Serving) -> int:
 
 
 def until_descriptors(server: Serving, count: int) -> None:
-    assert any(descriptors(server) == count for _ in pauses(20))
+    assert any(descriptors(server) == count for _ in pauses(60))
 
 
 def until_answered(client: socket.socket) -> None:

@@ -28,7 +28,7 @@ def leaderless(uid: int, port: int) -> Iterator["subprocess.Popen[str]"]:
         try:
             assert found.stdout
             assert found.stdout.readline() == "ready\n"
-            assert any((stat := proc.stat(found.pid)) and stat.state == "Z" for _ in pauses(20))
+            assert any((stat := proc.stat(found.pid)) and stat.state == "Z" for _ in pauses(60))
             yield found
         finally:
             found.kill()

@@ -28,14 +28,14 @@ def waiting(*words: str) -> Iterator["subprocess.Popen[str]"]:
     line = [needs("env"), "--default-signal", COMMAND, "wait", *words]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert any("nanosleep" in Path(f"/proc/{process.pid}/wchan").read_text() for _ in pauses(20))
+            assert any("nanosleep" in Path(f"/proc/{process.pid}/wchan").read_text() for _ in pauses(60))
             yield process
         finally:
             process.kill()
 
 
 def assert_ends_well(process: "subprocess.Popen[str]") -> None:
-    assert process.communicate(timeout=20) == ("", "")
+    assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
 
 
@@ -118,7 +118,7 @@ def test_a_tree_that_ends() -> None:
     assert done.stderr.startswith("anyport: process 4194304 has ended, and no socket that process 4194304 or ")
     with subprocess.Popen(["sleep", "60"]) as program, waiting("20123", "--tree", str(program.pid)) as process:
         program.kill()
-        errors = process.communicate(timeout=20)[1]
+        errors = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert errors.startswith(f"anyport: process {program.pid} has ended, and no socket that process {program.pid} or")
 
@@ -176,7 +176,7 @@ def test_ctrl_c() -> None:
     """Exit status 130, without a word."""
     with waiting("20123", "--timeout", "1h") as process:
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=20) == ("", "")
+        assert process.communicate(timeout=60) == ("", "")
         assert process.returncode == 130
 
 

@@ -39,6 +39,7 @@ class Binds:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
         self.reuse: list[bool] = []
         self._failures = failures
+        monkeypatch.setattr(look, "_PATIENCE", 60)  # so that none of them comes too late on a busy machine
         monkeypatch.setattr(look, "errno_of_bind", self)
 
     def __call__(self, _number: tuple[str, int], *, reuse: bool) -> int:
