@@ -1,4 +1,5 @@
 # make demo: the main job before your eyes.  make test: everything is checked.  make test-all: on every Python found.
+# make unit: the tests that are not slow by construction.  make unit-all: all tests.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,14 +11,14 @@ PROGRAMS = ssh:openssh-client sshd:openssh-server ss:iproute2 git:git unshare:ut
 	setpriv:util-linux pkill:procps sudo:sudo ping:iputils-ping lsof:lsof prlimit:util-linux systemd-socket-activate:systemd \
 	systemd-analyze:systemd
 
-.PHONY: demo test test-all lint unit docs bench programs clean
+.PHONY: demo test test-all lint unit unit-all docs bench programs clean
 .DELETE_ON_ERROR:
 
 demo: $(BIN)/python
 	@$(BIN)/python -m pip install --quiet .
 	@ANYPORT=$(BIN)/anyport PYTHON=$(BIN)/python sh docs/demo.sh
 
-test: programs lint unit
+test: programs lint unit-all
 
 lint: $(BIN)/.tools
 	$(BIN)/ruff check
@@ -26,15 +27,16 @@ lint: $(BIN)/.tools
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The wheel is tested, not the checkout.
-unit: $(BIN)/.tools
+unit: SELECTED = -m "not slow"
+unit unit-all: $(BIN)/.tools
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps .
-	$(BIN)/python -m pytest -n auto $(TESTS)
+	$(BIN)/python -m pytest -n auto $(SELECTED) $(TESTS)
 
 test-all: programs lint
 	@for python in $$(sh tests/interpreters.sh); do \
 		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 		echo "== Python $$version"; \
-		$(MAKE) --no-print-directory unit PYTHON=$$python VENV=.venv-$$version || exit 1; \
+		$(MAKE) --no-print-directory unit-all PYTHON=$$python VENV=.venv-$$version || exit 1; \
 	done
 
 docs: $(BIN)/.tools

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,36 @@ def test_importing_the_package_loads_nothing_but_itself() -> None:
     code = "import sys; before = set(sys.modules); import anyport; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["anyport"]
+
+
+TESTS = ROOT / "tests"
+
+
+def strings_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The line and the text of each string that is no docstring; of an f-string what is the same each time."""
+    docstrings = {each.value for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield node.lineno, "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
+            yield node.lineno, node.value
+
+
+def test_programs_of_more_than_ten_lines_are_files() -> None:
+    """In tests/helpers/programs, where linters see them: in a string nobody reads them but their interpreter."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in TESTS.rglob("*.py")
+        for line, text in strings_in(ast.parse(path.read_text())) if len(text.strip().splitlines()) > 10
+    ]  # fmt: skip
+    assert found == []
+
+
+def test_every_one_of_them_is_run() -> None:
+    """By a test or a helper that asks for it by its name."""
+    texts = [path.read_text() for path in TESTS.rglob("*.py")]
+    asked = {name for text in texts for name in re.findall(r'\bprogram\("([\w.]+)"\)', text)}
+    assert asked == {path.name for path in (TESTS / "helpers" / "programs").iterdir() if path.is_file()}
 
 
 def test_changelog_entries_link_their_cause() -> None:

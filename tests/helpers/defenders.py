@@ -28,7 +28,7 @@ from helpers.attackers import (
     attack,
     let_run,
 )
-from helpers.support import COMMAND, bound, private_network
+from helpers.support import COMMAND, bound, private_network, program
 from helpers.support import anyport as command
 
 if TYPE_CHECKING:
@@ -37,30 +37,9 @@ if TYPE_CHECKING:
 SECONDS = 10
 SOME = 0.3  # seconds of a processor, in which an attacker by name has tried everything more than ten times
 SPARES = "45000-45029"  # above all others: those who choose in ascending order try all others first
-SERVER = """
-import socket, sys
-if sys.argv[1] == "tcp":
-    server = socket.create_server(("127.0.0.1", int(sys.argv[2])))  # sets SO_REUSEADDR
-else:
-    server = socket.socket(type=socket.SOCK_DGRAM)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(("127.0.0.1", int(sys.argv[2])))
-print("up", flush=True)
-while True:
-    server.accept()[0].close() if sys.argv[1] == "tcp" else server.recv(9)
-"""
+SERVER = program("serves_either.py")
 # A program under supervision, raw and without options, that has not bound its port yet, or serves on one address only.
-SUPERVISED = """
-import os, socket, sys
-kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
-server = socket.socket(type=kind)
-if sys.argv[2] == "serving":
-    server.bind(("127.0.0.1", int(os.environ["PORT"])))
-    if sys.argv[1] == "tcp":
-        server.listen()
-print(os.environ["PORT"], flush=True)
-sys.stdin.read()
-"""
+SUPERVISED = program("binds_late_or_now.py")
 WHERE: dict[str, Any] = {"quiet": {}, "ephemeral": {"ephemeral": True}}
 # One that was let in with both options lets others of its user in who set SO_REUSEPORT.  So no cell is attacked by both
 # kinds; but what the kernel may give to one with both, an open UDP hold in the ephemeral range, is for those only.

@@ -10,22 +10,10 @@ import pytest
 
 from anyport._clock import pauses
 from anyport._linux import sock_diag
-from helpers.support import COMMAND, anyport
+from helpers.support import COMMAND, anyport, program
 
 # A server: PORT [reuse] [HOST].  It answers each connection with its pid, until it gets SIGTERM.
-SERVER = """
-import os, signal, socket, sys
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-port, *words = sys.argv[1:]
-server = socket.socket()
-server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int("reuse" in words))
-server.bind(("127.0.0.1", int(port)))
-server.listen()
-while True:
-    connection, _ = server.accept()
-    connection.sendall(b"%d" % os.getpid())
-    connection.close()
-"""
+SERVER = program("server.py")
 
 
 # Takes the port that it is told on its socket: a stranger, for it is no descendant of the runner.

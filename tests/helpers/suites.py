@@ -6,39 +6,22 @@ from pathlib import Path
 import pytest
 
 from helpers.running import SERVER
+from helpers.support import program
 
-# For each suite: a server that answers each connection with its pid, who asks it, and a stranger who wants its port.
-SUITE = """
-import os, signal, socket, subprocess, sys
-from pathlib import Path
-import pytest
-import anyport
-
-SERVER = [sys.executable, str(Path("server.py").absolute()), "{port}", "reuse"]
-
-def answer(port):
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
-        return client.recv(100)
-
-def can_be_bound(port, *, reuse=False, kind=socket.SOCK_STREAM):
-    with socket.socket(type=kind) as stranger:
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
-        try:
-            stranger.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-"""
 OTHERS = ("asyncio", "anyio", "randomly", "timeout", "hypothesispytest")  # plugins that a suite is to do without
 
 
 def write_suite(pytester: pytest.Pytester, test: str, **more: str) -> None:
-    """A suite of one file, and others by their names."""
+    """A suite of one file, and others by their names.
+
+    For each: a server that answers each connection with its pid, who asks it, and a stranger who wants its port.
+    """
     files = {"test_it": test, **more}
     for name, text in files.items():
         path = pytester.path / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(SUITE + textwrap.dedent(text))
+        path.write_text("from suite import *\n" + textwrap.dedent(text))
+    (pytester.path / "suite.py").write_text(program("suite.py"))
     (pytester.path / "server.py").write_text(SERVER)
 
 

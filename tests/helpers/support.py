@@ -19,7 +19,13 @@ COMMAND = str(Path(sys.executable).with_name("anyport"))
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
 _CLONE_NEWNET = 0x40000000
+PROGRAMS = Path(__file__).with_name("programs")
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def program(name: str) -> str:
+    """The text of a program that tests run: each is a file, so that linters see it."""
+    return (PROGRAMS / name).read_text()
 
 
 def unavailable(reason: str) -> None:
@@ -143,25 +149,7 @@ def listening(host: str, port: int, *, v6only: bool = False, reuse: bool = False
     return sock
 
 
-_CHURN = """
-import os, socket, sys
-server = socket.create_server(("127.0.0.1", 0 if sys.argv[1] == "ephemeral" else int(sys.argv[1])))
-print("ready", flush=True)
-held = []
-while os.getppid() != 1:
-    try:
-        sock = socket.socket()
-        if len(held) % 2:
-            sock.bind(("", 0))
-        else:
-            sock.connect(server.getsockname())
-            server.accept()[0].close()
-        held.append(sock)
-    except OSError:
-        sock.close()
-    if len(held) > 25:
-        held.pop(0).close()
-"""
+_CHURN = program("churn.py")
 
 
 @contextlib.contextmanager
@@ -182,18 +170,7 @@ def churn(*ports: int) -> Iterator[None]:
 
 
 # The interpreter may lie where only root can read: import all that can be needed first, become the user then.
-_AS_USER = """
-import anyport, difflib, encodings.idna, importlib, json, os, pkgutil, shlex, socket, sys, traceback, typing, warnings
-import _blake2
-for found in pkgutil.walk_packages(anyport.__path__, "anyport."):
-    importlib.import_module(found.name)
-from anyport._cli.find import Command
-Command(["--from", "80"])  # what argparse imports on use
-uid = int(sys.argv.pop(1))
-os.setgroups([]); os.setgid(uid); os.setuid(uid)
-from anyport._linux.prctl import set_dumpable
-set_dumpable(True)  # as after an exec, which usually makes a user's process
-"""
+_AS_USER = program("as_user.py")
 _RUN_COMMAND = "from anyport.__main__ import run\nsys.exit(run(sys.argv[1:]))"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from anyport._clock import pauses
 from anyport._linux import netlink, proc, sock_diag
-from helpers.support import NOBODY, bound, listening, needs, private_network, python, python_as
+from helpers.support import NOBODY, bound, listening, needs, private_network, program, python, python_as
 
 
 def test_listening_sockets_are_those_that_ss_shows() -> None:
@@ -60,23 +60,7 @@ def test_bound_ports_are_read_at_once() -> None:
 
 def test_the_owner_of_a_socket_is_found_by_its_inode() -> None:
     """Every process that has it: after a fork both."""
-    code = """
-import os, socket, sys
-from anyport._linux import proc
-with socket.create_server(("127.0.0.1", 0)) as server:
-    inode = os.fstat(server.fileno()).st_ino
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.read(read, 1)
-        os._exit(0)
-    owners = proc.socket_owners({inode})[inode]
-    assert sorted(owners) == sorted([(os.getpid(), proc.comm(os.getpid())), (child, proc.comm(child))]), owners
-    os.write(write, b"x")
-    os.wait()
-    assert proc.socket_owners({inode}) == {inode: [(os.getpid(), proc.comm(os.getpid()))]}
-    assert proc.socket_owners({0, 1}) == {}
-"""
+    code = program("owns_a_socket.py")
     done = python(code)
     assert done.returncode == 0, done.stderr
 

@@ -12,7 +12,7 @@ import anyport
 from anyport._clock import pauses
 from anyport._find import probe, reserved
 from anyport._linux import sock_diag
-from helpers.support import bound, listening, private_network, python
+from helpers.support import bound, listening, private_network, program, python
 
 PORT = 20123
 WILDCARDS = ["0.0.0.0", "::", "[::]"]  # "::" is dual-stack here, "[::]" with V6ONLY
@@ -174,19 +174,7 @@ def wait_for_state(state: str) -> None:
 
 def test_orphans_of_a_killed_server_are_leftovers() -> None:
     """A server that was killed in the middle of a connection leaves FIN_WAIT2, which no process has."""
-    code = """
-import socket, sys
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-client = socket.create_connection(server.getsockname())
-accepted, _ = server.accept()
-import os
-if os.fork() == 0:
-    server.close(); accepted.close()
-    print("ready", flush=True)
-    sys.stdin.read()
-    os._exit(0)
-os._exit(0)
-"""
+    code = program("leaves_an_orphan.py")
     import subprocess
 
     with private_network():

@@ -15,46 +15,14 @@ from anyport._who import table
 from helpers.real_programs import FILES, HTTP, V4, V6
 from helpers.real_runs import LIMIT, ask, at_once, end
 from helpers.running import run, script
-from helpers.support import COMMAND, needs, needs_root
+from helpers.support import COMMAND, needs, needs_root, program
 
 MAP = ["--map", "8080"]
 
 # Talks to itself from the addresses that are named; says, and then tells everybody, which ports it saw.
-SERVER = """
-import socket, sys
-server = socket.create_server(("", 8080), family=socket.AF_INET6, dualstack_ipv6=True)
-seen = [server.getsockname()[1]]
-for host in sys.argv[1:]:
-    with socket.create_connection((host, 8080), timeout=60) as client:
-        connection, peer = server.accept()
-        assert peer[:2] == (peer[0], client.getsockname()[1])
-        seen.append(connection.getsockname()[1])
-        connection.close()
-print(seen, flush=True)
-while True:
-    connection, _ = server.accept()
-    connection.sendall(repr(seen).encode())
-    connection.close()
-"""
+SERVER = program("server_of_8080.py")
 
-ASYNC = """
-import asyncio
-async def answer(reader, writer):
-    writer.write(b"hello " + await reader.readline())
-    writer.close()
-async def main():
-    server = await asyncio.start_server(answer, port=8080)
-    said = []
-    for host in "127.0.0.1", "::1", "localhost":
-        reader, writer = await asyncio.open_connection(host, 8080)
-        writer.write(b"self\\n")
-        said.append(await reader.read())
-        writer.close()
-    assert said == [b"hello self\\n"] * 3
-    assert {sock.getsockname()[1] for sock in server.sockets} == {8080}
-    await server.serve_forever()
-asyncio.run(main())
-"""
+ASYNC = program("asyncio_server.py")
 
 # A server without room for the second of its clients, whose connect waits in a thread; later there is room.
 FULL = """

@@ -19,7 +19,7 @@ from anyport._who import table
 from helpers.real_programs import AUTO, RELEASED, SHARED, V4, V6
 from helpers.real_runs import LIMIT, Run, ask, at_once, contained, nothing_is_left
 from helpers.real_sshd import echo_server, reachable_sshd, through_socks
-from helpers.support import COMMAND, listening
+from helpers.support import COMMAND, listening, program
 
 TEN = ["--in", "7002-7011"]
 ENDED = 0  # what `ssh -N` ends with on SIGTERM
@@ -27,24 +27,7 @@ BOTH = {V4, V6}
 
 # Binds each port again and again without any option and lets it go; at the end of its input it tells when it last had
 # each, and how often it tried.
-ATTACKER = """
-import json, select, socket, sys, time
-first, last = map(int, sys.argv[1:])
-had, tries = dict.fromkeys(range(first, last + 1), 0.0), 0
-print("ready", flush=True)
-while not select.select([0], (), (), 0)[0]:
-    for port in had:
-        for family, host in (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET, ""):
-            with socket.socket(family) as sock:
-                tries += 1
-                try:
-                    sock.bind((host, port))
-                    sock.listen()
-                    had[port] = time.monotonic()
-                except OSError:
-                    pass
-print(json.dumps([had, tries]))
-"""
+ATTACKER = program("attacks_forwardings.py")
 
 
 @pytest.fixture

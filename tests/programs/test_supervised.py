@@ -16,107 +16,35 @@ from helpers.real_programs import ECHO, SUPERVISED, V4
 from helpers.real_runs import LIMIT, Run, ask, at_once, end
 from helpers.real_sshd import CONFIG
 from helpers.running import content_of, run, script
-from helpers.support import COMMAND, NO_VARIABLE, NOBODY, bound, free_uid, needs, needs_root, no_folders, python_as
+from helpers.support import (
+    COMMAND,
+    NO_VARIABLE,
+    NOBODY,
+    bound,
+    free_uid,
+    needs,
+    needs_root,
+    no_folders,
+    program,
+    python_as,
+)
 
 OPTIONS = ["--hand-over", SUPERVISED]
 PORT = "20123"
 ONLY = [*OPTIONS, "--port", PORT, "--only"]
 
-THREADED = """
-import socket, sys, threading
-ready = threading.Event()
-def make():
-    global server
-    server = socket.socket()
-    server.bind(("127.0.0.1", int(sys.argv[1])))
-    server.listen()
-    ready.set()
-thread = threading.Thread(target=make)
-thread.start()
-thread.join()
-while True:
-    connection, _ = server.accept()
-    connection.sendall(connection.recv(100))
-    connection.close()
-"""
+THREADED = program("binds_in_thread.py")
 
 # Serves each connection with a new socket, without any option, from within a session of its own.
-DAEMON = """
-import os, signal, socket, sys
-if os.fork():
-    os._exit(0)
-os.setsid()
-if os.fork():
-    os._exit(0)
-signal.alarm(60)
-for number in range(100):
-    server = socket.socket()
-    server.bind(("127.0.0.1", int(sys.argv[1])))
-    server.listen()
-    connection, _ = server.accept()
-    server.close()
-    connection.sendall(b"%d %d\\n" % (os.getpid(), number))
-    connection.recv(1)  # so that it is the client who closes first, and has the TIME_WAIT
-    connection.close()
-"""
+DAEMON = program("daemon_again_and_again.py")
 
-WAITS = """
-import os, socket, sys
-other = socket.create_server(("127.0.0.1", 0))
-server = socket.socket()
-server.bind(("127.0.0.1", int(sys.argv[1])))
-print("bound", flush=True)
-sys.stdin.readline()
-assert not os.path.exists(sys.argv[2])
-server.listen()
-print("listens", flush=True)
-sys.stdin.readline()
-"""
+WAITS = program("listens_later.py")
 
 # Puts itself under a filter that answers bind and listen with this action, and all else with leave.
-FILTERED = """
-import ctypes, os, socket, struct, sys
-libc = ctypes.CDLL(None, use_errno=True)
-action = int(sys.argv[2])
-bind, listen = {"x86_64": (49, 50), "aarch64": (200, 201)}[os.uname().machine]
-load, equal, back = 0x20, 0x15, 0x06
-code = b"".join(struct.pack("=HBBI", *each) for each in (
-    (load, 0, 0, 0), (equal, 1, 0, bind), (equal, 0, 1, listen), (back, 0, 0, action), (back, 0, 0, 0x7FFF0000)))
-memory = ctypes.create_string_buffer(code)
-program = struct.pack("@HP", len(code) // 8, ctypes.addressof(memory))
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, program) == 0
-server = socket.socket()
-try:
-    server.bind(("127.0.0.1", int(sys.argv[1])))
-    server.listen()
-    print("listens")
-except OSError as error:
-    print(error.strerror)
-"""
+FILTERED = program("filtered.py")
 
 # What bind and listen leave of the options, the blocking mode and close-on-exec of a socket: all of them on and off.
-SETTINGS = """
-import fcntl, itertools, os, socket, sys
-port = int(sys.argv[1])
-for kind, host, *wanted in itertools.product(
-        (socket.SOCK_STREAM, socket.SOCK_DGRAM), ("127.0.0.1", "::1", "::"), *[(0, 1)] * 4):
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as sock:
-        reuseaddr, reuseport, nonblocking, cloexec = wanted
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuseaddr)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuseport)
-        sock.setblocking(not nonblocking)
-        sock.set_inheritable(not cloexec)
-        def found():
-            return [sock.getsockopt(socket.SOL_SOCKET, each) for each in (socket.SO_REUSEADDR, socket.SO_REUSEPORT)] + [
-                int(bool(fcntl.fcntl(sock, fcntl.F_GETFL) & os.O_NONBLOCK)), fcntl.fcntl(sock, fcntl.F_GETFD)]
-        sock.bind((host, port))
-        assert found() == wanted, ("bind", wanted, found())
-        if kind == socket.SOCK_STREAM:
-            sock.listen()
-            assert found() == wanted, ("listen", wanted, found())
-        print(*wanted, sock.getsockname())
-"""
+SETTINGS = program("socket_settings.py")
 
 
 def states(port: int) -> set[str]:

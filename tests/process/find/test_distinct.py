@@ -13,7 +13,7 @@ from anyport._find.candidates import Offer
 from anyport._linux.sysctl import PortSettings
 from anyport._ports import QUIET
 from helpers.support import anyport as command
-from helpers.support import bound, listening, numbers, outputs_of, private_network, python
+from helpers.support import bound, listening, numbers, outputs_of, private_network, program, python
 
 MANY = """
 import sys, anyport
@@ -23,6 +23,7 @@ print(*(anyport.find(ephemeral=ephemeral) for _ in range(count)))
 SOURCES = ["quiet", "ephemeral"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize(("processes", "each"), [(1, 10_000), (8, 1_250), (1, 15_000)])
 def test_ten_thousand_calls_give_ten_thousand_ports(source: str, processes: int, each: int) -> None:
@@ -32,6 +33,7 @@ def test_ten_thousand_calls_give_ten_thousand_ports(source: str, processes: int,
     assert len(ports) == len(set(ports)) == processes * each
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_three_hundred_commands_give_three_hundred_ports(source: str) -> None:
     """Each a process of its own."""
@@ -56,6 +58,7 @@ print(len({draw() for _ in range(10_000)}))
         assert int(python(code).stdout) < 8_000
 
 
+@pytest.mark.slow
 def test_when_all_were_given_the_one_given_longest_ago_comes_again() -> None:
     """Twice around the quiet range, in one order, and nothing blocks."""
     code = "import anyport\nprint(*(anyport.find() for _ in range(41_000)))"
@@ -102,18 +105,7 @@ def test_threads_share_one_ledger() -> None:
     assert len(found) == len(set(found)) == 3_200
 
 
-FORKS = """
-import os, sys, anyport
-ports = [anyport.find() for _ in range(40)]  # the parent has numbers claimed ahead when it forks
-for _ in range(6):
-    if os.fork() == 0:
-        os.write(1, (" ".join(str(anyport.find()) for _ in range(100)) + "\\n").encode())
-        os._exit(0)
-ports += [anyport.find() for _ in range(100)]
-for _ in range(6):
-    assert os.wait()[1] == 0
-print(*ports)
-"""
+FORKS = program("finds_in_forks.py")
 
 
 def test_forked_children_share_one_ledger() -> None:
@@ -148,24 +140,7 @@ def test_keep_nothing_does_without_the_ledger(ledger: object) -> None:
 
 def test_a_claim_ends_at_its_deadline() -> None:
     """--keep says when; until then the other number is chosen."""
-    code = """
-import sys, time, anyport
-first = anyport.find(in_="20123-20124", keep=0.2)
-second = anyport.find(in_="20123-20124", keep=60)
-assert {first, second} == {20123, 20124}
-end = time.monotonic() + 60
-while True:  # while both are claimed, the oldest comes: also the first; so look at the claim itself
-    from anyport._ledger import keeper
-    (book,) = keeper._ledgers.values()
-    book.acquire()
-    from anyport._ledger.record import is_claimed
-    over = not is_claimed(book.record(first), book.now)
-    book.release()
-    if over:
-        break
-    assert time.monotonic() < end
-assert anyport.find(in_="20123-20124") == first
-"""
+    code = program("claims_for_a_while.py")
     done = python(code)
     assert done.returncode == 0, done.stderr
 

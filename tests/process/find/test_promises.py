@@ -13,6 +13,7 @@ from helpers.support import (
     no_folders,
     outputs_of,
     private_network,
+    program,
     python,
     python_as,
 )
@@ -21,17 +22,7 @@ TAKE_FROM_LIST = """
 import sys, anyport
 print(*(anyport.find(in_="20123-20142") for _ in range(2)))
 """
-FIRST_THAT_BINDS = """
-import socket
-for port in range(20123, 20143):
-    with socket.socket() as sock:
-        try:
-            sock.bind(("", port))
-        except OSError:
-            continue
-        print(port)
-        break
-"""
+FIRST_THAT_BINDS = program("first_that_binds.py")
 
 
 def test_other_callers_who_may_choose_are_kept_out() -> None:
@@ -54,19 +45,7 @@ def test_other_users_are_not_promised_anything() -> None:
 
 def test_the_kernel_gives_away_ephemeral_numbers_only() -> None:
     """10,000 bind(0) and as many connections: never a quiet number; an ephemeral one is soon gone."""
-    code = """
-import socket, sys
-wanted = set(map(int, sys.argv[1:]))
-server = socket.create_server(("127.0.0.1", 9001))
-seen = set()
-for _ in range(10_000):
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("", 0))
-        two.connect(server.getsockname())
-        server.accept()[0].close()
-        seen |= {one.getsockname()[1], two.getsockname()[1]} & wanted
-print(*sorted(seen))
-"""
+    code = program("kernel_gives.py")
     with private_network((40000, 40199)):
         quiet, ephemeral = anyport.find(), anyport.find(ephemeral=True)
         assert [int(word) for word in python(code, str(quiet), str(ephemeral)).stdout.split()] == [ephemeral]

@@ -18,6 +18,7 @@ from helpers.attackers import BOTH, OPTIONS, PLAIN, REUSEADDR, REUSEPORT, Target
 from helpers.defenders import CLOSED, FOUND, OPEN, SHUT, Outcome, attack_all, everybody
 from helpers.support import bound, private_network, sysctl
 
+pytestmark = pytest.mark.slow
 MAY_BE_DRAWN = ("open ephemeral udp", "command ephemeral udp")
 
 

@@ -27,6 +27,7 @@ from helpers.support import (
     no_folders,
     numbers,
     private_network,
+    program,
     python,
     python_as,
 )
@@ -48,6 +49,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_claimers_may_be_killed_at_any_moment(ledger: Path) -> None:
     """SIGKILL in a loop of concurrent claimers: the ledger stays whole and no number comes twice."""
     seen: list[int] = []
@@ -69,23 +71,7 @@ def test_claimers_may_be_killed_at_any_moment(ledger: Path) -> None:
     assert command().stderr == ""
 
 
-DIE_IN_CALL = """
-import os, sys
-name, nth, part = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-real, calls = getattr(os, name), 0
-def dying(fd, *args):
-    global calls
-    calls += 1
-    if calls == nth:
-        if name == "pwrite" and part:
-            real(fd, args[0][:part], args[1])
-        os.kill(os.getpid(), 9)
-    return real(fd, *args)
-setattr(os, name, dying)
-import anyport
-anyport.find()
-anyport.find_many(2)
-"""
+DIE_IN_CALL = program("dies_in_call.py")
 
 
 @pytest.mark.parametrize("call", ["pwrite 1 0", "pwrite 1 9", "pwrite 2 0", "pwrite 2 7", "pwrite 3 5", "pwrite 4 0", "ftruncate 1 0", "ftruncate 2 0", "pread 1 0", "pread 2 0"])  # fmt: skip # noqa: E501
@@ -180,6 +166,7 @@ def test_deleted_while_the_pool_has_numbers(ledger: Path) -> None:
     assert all(port in QUIET for port in seen)
 
 
+@pytest.mark.slow
 def test_truncated_while_it_is_used(ledger: Path) -> None:
     """No SIGBUS: it is not mapped."""
     code = "import anyport, os\nfor _ in range(3000):\n    anyport.find(in_='5000-5999')"
@@ -243,6 +230,7 @@ def test_what_is_no_file_costs_a_warning(kind: str, tmp_path: Path, monkeypatch:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_never_released_costs_five_seconds_once(ledger: Path) -> None:
     """A stopped process has it: nothing blocks for longer, and the next call does not wait again."""
     command()
@@ -268,6 +256,7 @@ with open(sys.argv[1], "r+b") as file:
 """
 
 
+@pytest.mark.slow
 def test_a_lock_that_others_have_in_turn_is_waited_for(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than one that nobody seems to use: no warning, which would be an error here."""
     command()
@@ -500,44 +489,14 @@ def test_a_relative_path_means_where_it_was_first_used(tmp_path: Path, monkeypat
 def test_a_user_who_became_another_has_another_ledger() -> None:
     """A server that drops root after its first call."""
     uid = free_uid("dropped")
-    code = """
-import os, sys
-del os.environ["ANYPORT_LEDGER"]
-import anyport, anyport._ledger.keeper as keeper
-anyport.find()
-(book,) = keeper._ledgers.values()
-os.unlink(book.path)  # or it would lie about until it is 25 hours old
-anyport.find(20123)
-again = book.path
-os.setuid(int(sys.argv[1]))
-print(*anyport.find_many(3))
-print(book.path != again, file=sys.stderr)
-"""
+    code = program("becomes_another_user.py")
     with private_network(), no_folders(uid) as (shm, _):
         done = python(code, str(uid))
         assert (len(numbers(done.stdout)), done.stderr) == (3, "True\n")
         assert len(list(shm.iterdir())) == 1
 
 
-LOST_DESCRIPTORS = """
-import os, sys, warnings, anyport
-warnings.simplefilter("ignore")
-if sys.argv[1] == "memory":
-    os.environ["ANYPORT_LEDGER"] = "/proc/nowhere"
-anyport.find_many(2)
-os.closerange(3, 64)
-files = [open(f"{sys.argv[2]}/data{n}", "w+b", buffering=0) for n in range(20)]
-for file in files:
-    file.write(b"important")
-for _ in range(3):
-    assert len(set(anyport.find_many(2) + [anyport.find()])) == 3
-for file in files:
-    file.seek(0)
-    assert file.read() == b"important"
-os.closerange(3, 64)
-assert anyport.find_many(2)
-os._exit(0)  # or the files of this test complain that they were closed
-"""
+LOST_DESCRIPTORS = program("loses_descriptors.py")
 
 
 @pytest.mark.parametrize("kind", ["file", "memory"])

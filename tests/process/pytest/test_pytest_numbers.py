@@ -6,24 +6,13 @@ import sys
 import pytest
 
 from helpers.suites import OTHERS, numbers_in, passes, run_suite, write_suite
-from helpers.support import listening
+from helpers.support import listening, program
 
 
+@pytest.mark.slow
 def test_unused_ports_are_numbers_that_can_be_bound(pytester: pytest.Pytester) -> None:
     """One, as many others as are wanted, with the words of find, in any scope; with and without xdist and capturing."""
-    test = """
-    @pytest.fixture(scope="session")
-    def base(unused_port_factory):
-        return unused_port_factory()
-
-    def test_one(unused_port, unused_port_factory, base):
-        assert type(unused_port) is int and can_be_bound(unused_port)
-        assert len({unused_port, base, *(unused_port_factory() for _ in range(50))}) == 52
-
-    def test_words(unused_port_factory):
-        assert unused_port_factory(20123) == 20123
-        assert unused_port_factory(in_="20124", host="127.0.0.1", keep=0) == 20124
-    """
+    test = program("suite_numbers.py")
     passes(pytester, test, "-s", "-p", "no:xdist")
     passes(pytester, test, "-n2")
 
@@ -66,12 +55,14 @@ def test_it(unused_port_factory, number):
 """
 
 
+@pytest.mark.slow
 def test_workers_get_distinct_ports(pytester: pytest.Pytester) -> None:
     """Forty numbers, and forty tests in four workers: each number once."""
     passes(pytester, NUMBERS.replace("COUNT", "40"), "-n4")
     assert sorted(numbers_in(pytester.path / "ports")) == list(range(20001, 20041))
 
 
+@pytest.mark.slow
 def test_parallel_runs_get_distinct_ports(pytester: pytest.Pytester) -> None:
     """Two runs of one user that know nothing of each other; by the ledger."""
     write_suite(pytester, NUMBERS.replace("COUNT", "20"))
@@ -84,19 +75,7 @@ def test_parallel_runs_get_distinct_ports(pytester: pytest.Pytester) -> None:
 
 def test_nothing_is_imported_until_a_fixture_is_used(pytester: pytest.Pytester) -> None:
     """The plugin's own file, and what pytest has anyway."""
-    (pytester.path / "test_it.py").write_text("""
-import sys
-
-def loaded():
-    return sorted(name for name in sys.modules if name.startswith("anyport"))
-
-def test_unused():
-    assert loaded() == ["anyport", "anyport.pytest_plugin"]
-
-def test_used(unused_port):
-    assert "anyport._find.find" in loaded()
-    assert "anyport._run.run" not in loaded()
-""")
+    (pytester.path / "test_it.py").write_text(program("suite_loads_late.py"))
     run_suite(pytester).assert_outcomes(passed=2)
 
 
@@ -107,6 +86,7 @@ sys.exit(pytest.main(["-q", "-W", "error", "-p", "no:asyncio", "-p", "no:anyio"]
 """
 
 
+@pytest.mark.slow
 def test_it_does_not_matter_who_imported_the_package_before(pytester: pytest.Pytester) -> None:
     """Pytest warns of a plugin's package that was imported before it could rewrite its asserts, but not of this one."""
     write_suite(pytester, "def test_it(unused_port): pass")
@@ -142,32 +122,13 @@ def test_a_nearer_definition_may_ask_ours(pytester: pytest.Pytester) -> None:
     passes(pytester, "def test_it(unused_udp_port): assert unused_udp_port == 20123", conftest=conftest)
 
 
-THREE_PLUGINS = """
-def test_side_by_side(
-    unused_port, unused_port_factory, held_port,
-    unused_tcp_port, unused_tcp_port_factory, free_tcp_port, free_tcp_port_factory, free_udp_port,
-):
-    ports = [unused_port, unused_port_factory(), held_port.port, unused_tcp_port, unused_tcp_port_factory(),
-             free_tcp_port, free_tcp_port_factory()]
-    assert all(type(port) is int for port in [*ports, free_udp_port])
-    assert unused_tcp_port_factory.__module__ == "pytest_asyncio.plugin"
-    assert type(free_tcp_port_factory).__module__ == "anyio.pytest_plugin"
-    assert all(10000 <= port < 30000 for port in ports[:3])
-
-def test_udp(unused_udp_port_factory, unused_udp_port):
-    assert unused_udp_port_factory.__module__ == WHOSE
-    assert type(unused_udp_port) is int
-
-async def test_asyncio():
-    pass
-test_asyncio = pytest.mark.asyncio(test_asyncio)
-"""
 ASYNCIO_INI = "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
 
 
+@pytest.mark.slow
 def test_names_of_other_plugins_are_not_taken(pytester: pytest.Pytester) -> None:
     """pytest-asyncio's and anyio's are theirs, in whichever order the plugins are loaded."""
-    write_suite(pytester, THREE_PLUGINS.replace("WHOSE", "'pytest_asyncio.plugin'"))
+    write_suite(pytester, program("suite_three_plugins.py"))
     (pytester.path / "pytest.ini").write_text(ASYNCIO_INI)
     run_suite(pytester, without=("randomly",)).assert_outcomes(passed=3)
     for order in (

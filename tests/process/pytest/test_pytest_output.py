@@ -5,31 +5,13 @@ from textwrap import dedent
 import pytest
 
 from helpers.suites import run_suite, section, write_suite
-
-# Writes and listens; each connection adds a line to both streams.
-TALKER = """
-TALKER = '''
-import os, socket, sys
-os.write(1, b"first, ")
-os.write(2, b"second, ")
-os.write(1, b"third\\\\n")
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-number = 0
-while True:
-    client, _ = server.accept()
-    number += 1
-    os.write(1, b"connection %d, " % number)
-    os.write(2, b"accepted\\\\n")
-    client.sendall(b"%d" % number)
-    client.close()
-'''
-COMMAND = [sys.executable, "-c", TALKER, "{port}"]
-
-"""
+from helpers.support import program
 
 
 def suite(pytester: pytest.Pytester, test: str, *words: str) -> pytest.RunResult:
-    write_suite(pytester, TALKER + dedent(test))
+    """A suite whose COMMAND writes and listens; each connection adds a line to both streams."""
+    write_suite(pytester, "from talking import *\n" + dedent(test), talking=program("talking.py"))
+    (pytester.path / "talker.py").write_text(program("talker.py"))
     return run_suite(pytester, *words)
 
 
@@ -53,22 +35,7 @@ def test_a_test_that_fails_shows_what_its_programs_wrote(pytester: pytest.Pytest
 
 def test_a_program_that_is_never_ready_is_shown_too(pytester: pytest.Pytester) -> None:
     """In each test that fails by it; with the error's hint, and without the library's inside."""
-    test = """
-    @pytest.fixture(scope="module")
-    def never(module_run_on_port):
-        return module_run_on_port(["sh", "-c", "echo no such database >&2; exit 3"])
-
-    def test_one(never):
-        pass
-
-    def test_two(never):
-        pass
-
-    def test_three(run_on_port):
-        with pytest.raises(anyport.NotReady):
-            run_on_port(["sh", "-c", "echo too old >&2; exit 3"])
-        assert False
-    """
+    test = program("suite_never_ready.py")
     result = suite(pytester, test)
     result.assert_outcomes(errors=2, failed=1)
     assert section(result, "test_one") == section(result, "test_two") == ["no such database"]
@@ -82,26 +49,7 @@ def test_a_program_that_is_never_ready_is_shown_too(pytester: pytest.Pytester) -
 
 def test_the_report_of_a_teardown_shows_it(pytester: pytest.Pytester) -> None:
     """To the last word: that it was told to stop."""
-    test = """
-    LAST_WORDS = '''
-    import os, signal, socket, sys
-    def stop(*_):
-        os.write(2, b"good bye\\\\n")
-        os._exit(0)
-    signal.signal(signal.SIGTERM, stop)
-    os.write(1, b"good morning\\\\n")
-    server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-    signal.pause()
-    '''
-
-    @pytest.fixture
-    def fails(run_on_port):
-        yield run_on_port([sys.executable, "-c", LAST_WORDS, "{port}"])
-        assert False
-
-    def test_it(fails):
-        pass
-    """
+    test = program("suite_last_words.py")
     result = suite(pytester, test)
     result.assert_outcomes(passed=1, errors=1)
     assert section(result, "test_it") == ["good morning", "good bye"]
@@ -110,26 +58,7 @@ def test_the_report_of_a_teardown_shows_it(pytester: pytest.Pytester) -> None:
 
 def test_a_wider_program_shows_what_it_wrote_since_the_test_began(pytester: pytest.Pytester) -> None:
     """To the tests that use it, directly or by another fixture."""
-    test = """
-    @pytest.fixture(scope="module")
-    def talker(module_run_on_port):
-        return module_run_on_port(COMMAND)
-
-    def test_first(talker):
-        assert answer(talker.port) == b"0"
-
-    def test_passes(talker):
-        answer(talker.port)
-
-    def test_last(talker):
-        assert answer(talker.port) == b"0"
-
-    def test_other():
-        assert False
-
-    def test_silent(talker):
-        assert False
-    """
+    test = program("suite_wider_talker.py")
     result = suite(pytester, test)
     result.assert_outcomes(passed=1, failed=4)
     assert section(result, "test_first") == ["first, second, third", "connection 1, accepted"]
@@ -140,17 +69,7 @@ def test_a_wider_program_shows_what_it_wrote_since_the_test_began(pytester: pyte
 
 def test_long_output_is_cut_and_that_is_said(pytester: pytest.Pytester) -> None:
     """The last 32 KiB, from a whole line on, if there are lines."""
-    test = """
-    CODE = "import os, socket, sys; os.write(1, %r * %d); socket.create_server(('', int(sys.argv[1]))).accept()"
-
-    def test_lines(run_on_port):
-        run_on_port([sys.executable, "-c", CODE % (b"a line of 15 b\\n", 10_000), "{port}"])
-        assert False
-
-    def test_no_lines(run_on_port):
-        run_on_port([sys.executable, "-c", CODE % (b"x", 40_000), "{port}"])
-        assert False
-    """
+    test = program("suite_long_output.py")
     result = suite(pytester, test)
     head, *lines = section(result, "test_lines")
     assert lines == ["a line of 15 b"] * 2184
@@ -201,21 +120,7 @@ def test_a_program_that_ended_says_its_status(pytester: pytest.Pytester) -> None
 
 def test_streams_of_ones_own_are_ones_own(pytester: pytest.Pytester) -> None:
     """Files get all of it; None is pytest's own capturing; what is not redirected is shown."""
-    test = """
-    def test_files(run_on_port):
-        with open("out", "w") as out:
-            run_on_port(COMMAND, stdout=out, stderr=subprocess.STDOUT)
-        assert Path("out").read_text() == "first, second, third\\n"
-        assert False
-
-    def test_none(run_on_port):
-        run_on_port(COMMAND, stdout=None, stderr=None)
-        assert False
-
-    def test_half(run_on_port):
-        run_on_port(COMMAND, stdout=subprocess.DEVNULL)
-        assert False
-    """
+    test = program("suite_own_streams.py")
     result = suite(pytester, test)
     result.assert_outcomes(failed=3)
     assert section(result, "test_files") == section(result, "test_none") == []
@@ -238,21 +143,7 @@ def test_a_program_may_open_its_streams_anew(pytester: pytest.Pytester, operator
 
 def test_what_a_later_test_cut_off_does_not_hide_what_it_wrote(pytester: pytest.Pytester) -> None:
     """A wider program's file may become shorter than it was when the test began."""
-    test = """
-    CODE = "import os, socket, sys; print('a long first line', flush=True);"
-    CODE += "socket.create_server(('', int(sys.argv[1]))).accept(); os.system('echo again >/dev/stderr'); print('end')"
-
-    @pytest.fixture(scope="module")
-    def talker(module_run_on_port):
-        return module_run_on_port([sys.executable, "-c", CODE, "{port}"])
-
-    def test_first(talker):
-        pass
-
-    def test_second(talker):
-        socket.create_connection(("127.0.0.1", talker.port)).close()
-        assert talker.wait(60) != 0
-    """
+    test = program("suite_cut_off.py")
     assert section(suite(pytester, test), "test_second") == ["again", "end"]
 
 

@@ -8,50 +8,14 @@ from signal import SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2
 import pytest
 
 from anyport._linux import proc
-from helpers.support import COMMAND, needs, needs_root
+from helpers.support import COMMAND, needs, needs_root, program
 from helpers.terminal import PYTHON, RUN, Started, ours, started, state, status_lines, until, witness
 
 # Orphans three processes, and waits until each has ended and been reaped; the program has no child of its own then.
-ORPHANS = """
-import os, time
-program = os.getpid()
-for _ in range(3):
-    read, write = os.pipe()
-    if not os.fork():
-        middle = os.getpid()
-        if not os.fork():
-            while os.getppid() == middle:
-                time.sleep(0.001)
-            os.write(write, b"%d %d" % (os.getpid(), os.getppid()))
-        os._exit(0)
-    os.wait()
-    orphan, parent = map(int, os.read(read, 100).split())
-    while os.path.exists(f"/proc/{orphan}"):
-        time.sleep(0.001)
-    os.write(1, b"parent %d\\n" % parent)
-os.write(1, b"ready %d\\n" % program)
-os.read(0, 1)
-os._exit(7)
-"""
+ORPHANS = program("orphans.py")
 
 # Listens, and leaves a daemon and its worker, who both have the socket.
-DAEMON = """
-import os, signal, socket
-sock = socket.socket()
-sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-sock.bind(("127.0.0.1", int(os.environ["PORT"])))
-sock.listen()
-read, write = os.pipe()
-if not os.fork():
-    os.setsid()
-    worker = os.fork()
-    if worker:
-        os.write(write, b"ready %d\\nready %d\\n" % (os.getpid(), worker))
-    for fd in (0, 1, 2, read, write):
-        os.close(fd)
-    signal.pause()
-os.write(1, os.read(read, 100))
-"""
+DAEMON = program("daemon_with_worker.py")
 
 
 def test_orphans_are_reaped_by_the_runner() -> None:
@@ -91,20 +55,7 @@ def test_a_process_in_the_background_answers_what_the_program_left() -> None:
 
 
 # Ends, and leaves a child that binds and listens only then, without SO_REUSEADDR, and a grandchild of that one.
-BINDS_LATE = """
-import os, socket, sys
-if os.fork():
-    os._exit(3)
-os.write(1, b"ready %d\\n" % os.getpid())
-os.read(0, 1)
-for host in ("127.0.0.1", "127.0.0.2"):
-    server = socket.socket()
-    server.bind((host, int(os.environ["PORT"])))
-    server.listen()
-    os.write(1, b"ready %d\\n" % os.getpid())
-    if os.fork():
-        os._exit(0)
-"""
+BINDS_LATE = program("binds_late.py")
 
 
 def test_what_the_program_left_can_still_take_its_port() -> None:

@@ -20,109 +20,18 @@ from anyport._who import table
 from helpers.attackers import BOTH, OTHER, PLAIN, REUSEADDR, REUSEPORT, SAME, Target, attack
 from helpers.real_programs import FILES, HTTP, V4, V6, words
 from helpers.real_runs import ask
-from helpers.support import COMMAND, command_as, needs_root, private_network
+from helpers.support import COMMAND, command_as, needs_root, private_network, program
 
 Taken = dict[str, tuple[float, ...]]
 CROWD, RUNS = 10, 20
 SECONDS = 3.0
 # Ten programs, each on a port of its own, that begin when they are told.
-CROWDED = """
-import os, random, socket, sys, time
-
-def pause():
-    time.sleep(random.uniform(0, 0.1))
-
-def listening(port, host="127.0.0.1"):
-    sock = socket.socket()
-    pause()
-    sock.bind((host, port))
-    pause()
-    sock.listen()
-    pause()
-    return sock
-
-def raw(port):  # no option, and time to take the port away before each step
-    return listening(port, random.choice(["127.0.0.1", ""]))
-
-def restart(port):  # gives it up, and comes back
-    for _ in range(3):
-        listening(port).close()
-    return listening(port)
-
-def rebind(port):  # binds in one process, listens in another, begins anew in a third
-    sock = socket.socket()
-    sock.bind(("", port))
-    if not (child := os.fork()):
-        pause()
-        sock.listen()
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    sock.close()
-    return listening(port)
-
-def main(port, way):
-    sys.stdin.readline()
-    try:
-        sock = way(port)
-    except OSError as error:
-        print(f"{way.__name__} {port}: {error}", flush=True)
-        os._exit(0)
-    print("ok", flush=True)
-    time.sleep(100)
-
-first, count = int(os.environ["PORT"]), int(sys.argv[1])
-children = []
-pipes = []
-for number in range(count):
-    read, write = os.pipe()
-    if not (child := os.fork()):
-        sys.stdin = open(read)
-        main(first + number, [raw, restart, rebind][number % 3])
-    os.close(read)
-    children.append(child)
-    pipes.append(write)
-print(first, flush=True)
-sys.stdin.readline()
-for pipe in pipes:
-    os.write(pipe, b"\\n")
-sys.stdin.readline()
-for child in children:
-    os.kill(child, 9)
-"""
+CROWDED = program("crowded.py")
 
 PYTHON = [sys.executable, "-c", CROWDED, str(CROWD)]
 # The same, one after the other; the interpreter of the tests may lie where an ordinary user can't read it.
-PERL = ["perl", "-e", r"""
-use Socket;
-$| = 1;
-print "$ENV{PORT}\n";
-<STDIN>;
-for my $port ($ENV{PORT} .. $ENV{PORT} + 9) {
-    socket(my $sock, PF_INET, SOCK_STREAM, 0);
-    select(undef, undef, undef, rand(0.1));
-    my $ok = bind($sock, sockaddr_in($port, INADDR_ANY));
-    select(undef, undef, undef, rand(0.1));
-    $ok &&= listen($sock, 5);
-    print $ok ? "ok\n" : "$port: $!\n";
-    push @all, $sock;
-}
-<STDIN>;
-"""]  # fmt: skip
-TWO_SOCKETS = """
-import os, socket, sys
-socks = []
-for _ in range(2):
-    socks.append(socket.socket())
-    socks[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    socks[-1].bind(("", int(os.environ["PORT"])))
-    socks[-1].listen()
-print(os.environ["PORT"], flush=True)
-sys.stdin.readline()
-for sock in socks:
-    sock.close()
-print("closed", flush=True)
-sys.stdin.read()
-"""
+PERL = ["perl", "-e", program("crowded.pl")]  # fmt: skip
+TWO_SOCKETS = program("two_sockets.py")
 
 
 class Started:
@@ -177,6 +86,7 @@ def options_in(taken: Taken) -> set[str]:
     return {key.split("/")[1] for key in taken}
 
 
+@pytest.mark.slow
 def test_two_hundred_programs_lose_no_port() -> None:
     """Raw sockets without options, restarts, sockets that change hands: nobody gets in, not for a moment."""
     with private_network(), ExitStack() as stack:
@@ -185,6 +95,7 @@ def test_two_hundred_programs_lose_no_port() -> None:
     assert taken == {}
 
 
+@pytest.mark.slow
 def test_the_same_attack_wins_where_the_door_is_open() -> None:
     """The attackers who set SO_REUSEADDR come in, and programs fail."""
     with private_network(), ExitStack() as stack:
@@ -194,6 +105,7 @@ def test_the_same_attack_wins_where_the_door_is_open() -> None:
     assert PLAIN not in options_in(taken)
 
 
+@pytest.mark.slow
 def test_programs_of_an_ordinary_user_lose_no_port() -> None:
     """Whoever sets SO_REUSEADDR may be let in for microseconds; the programs have their ports all the same."""
     needs_root()
@@ -219,6 +131,7 @@ def test_programs_with_several_reuseport_sockets_share_them_as_they_ask_for() ->
         assert taken_by(SAME, run.port) == taken_by(OTHER, run.port) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["", " reuseport"])
 def test_nginx_loses_no_port_when_it_starts_and_reloads(tmp_path: Path, options: str) -> None:
     """Two workers, on both families; SO_REUSEPORT is not tried, for nginx itself asks for company."""

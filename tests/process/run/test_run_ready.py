@@ -19,7 +19,7 @@ from anyport._linux import proc, sock_diag
 from anyport._who import table
 from helpers.running import assert_refused, content_of, end, is_in_use, run, script, start
 from helpers.sandboxes import run_within
-from helpers.support import COMMAND, bound, listening
+from helpers.support import COMMAND, bound, listening, program
 from helpers.terminal import ours
 
 
@@ -59,6 +59,7 @@ def test_a_program_that_is_late_is_stopped(tmp_path: Path) -> None:
     assert second == "hint: give it the number as an argument: {port} stands for it"
 
 
+@pytest.mark.slow
 def test_a_late_program_that_ignores_sigterm_is_killed_with_its_tree(tmp_path: Path) -> None:
     """Nothing of it stays."""
     pids = tmp_path / "pids"
@@ -361,21 +362,7 @@ def test_the_form_without_options_means_what_the_parser_would_say() -> None:
     }
 
 
-LATE_DAEMON = """
-import os, socket, sys, time
-if os.fork():
-    os._exit(0)
-os.setsid()
-if os.fork():
-    os._exit(0)
-null = os.open(os.devnull, os.O_RDWR)
-for fd in range(3):
-    os.dup2(null, fd)
-time.sleep(0.4)
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-server.accept()[0].sendall(b"%d" % os.getpid())
-server.accept()
-"""
+LATE_DAEMON = program("late_daemon.py")
 
 
 @pytest.mark.parametrize("words", [[], ["--port-file", "{file}"]])

@@ -2,38 +2,13 @@
 
 import pytest
 
-from helpers.support import churn, outputs_of, private_network
+from helpers.support import churn, outputs_of, private_network, program
 
+pytestmark = pytest.mark.slow
 WORKERS = 32
 ROUNDS = 313  # 32 x 313 = 10,016 hand-overs
 
-WORKER = """
-import socket, sys, time
-import anyport
-
-def bind_and_close():
-    with socket.socket() as sock:
-        sock.bind(("", 0))
-        return sock.getsockname()[1]
-
-method = {"find": anyport.find, "bind-and-close": bind_and_close}[sys.argv[1]]
-reuse, rounds, lost = sys.argv[2] == "reuse", int(sys.argv[3]), 0
-for _ in range(rounds):
-    try:
-        port = method()
-    except OSError:
-        lost += 1
-        continue
-    time.sleep(0.005)  # what a server needs to start
-    with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse))
-        try:
-            server.bind(("", port))
-            server.listen()
-        except OSError:
-            lost += 1
-print(lost)
-"""
+WORKER = program("storm.py")
 
 
 def lost(method: str, reuse: str, rounds: int) -> int:

@@ -10,6 +10,7 @@ import pytest
 from anyport._clock import pauses
 from anyport._linux import proc, seccomp
 from helpers.running import run, script, start
+from helpers.support import program
 
 OPTIONS = ("--hand-over", "supervised", "--")
 BINDS = """
@@ -79,70 +80,20 @@ def test_signals_do_not_break_into_a_call_that_waits_long(tmp_path: Path) -> Non
 @pytest.mark.parametrize("restarts", [True, False])
 def test_signals_every_10_ms_among_a_thousand_calls(tmp_path: Path, restarts: bool) -> None:
     """Without SA_RESTART a call may be interrupted before the runner has seen it; then it was not made."""
-    code = f"""
-import os, socket
-port = int(os.environ["PORT"])
-signal.siginterrupt(signal.SIGALRM, {not restarts})
-interrupted = 0
-def make(call, *args):
-    global interrupted
-    while True:
-        try:
-            return call(*args)
-        except InterruptedError:
-            interrupted += 1
-for _ in range(1000):
-    with socket.socket() as sock:
-        make(sock.bind, ("", port))
-        make(sock.listen)
-print("interrupted" if interrupted and {restarts} else "done")
-"""
-    done = run(*OPTIONS, *script(tmp_path, TIMER + code + NO_TIMER))
+    code = TIMER + program("thousand_calls.py") + NO_TIMER
+    done = run(*OPTIONS, *script(tmp_path, code), "restarts" if restarts else "does not")
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
 def test_fifty_threads_bind_at_once(tmp_path: Path) -> None:
     """Thousands of calls: of the port itself, others, port 0, and sockets that have no port."""
-    code = """
-    import os, socket, threading
-    port, failed, count = int(os.environ["PORT"]), [], []
-    def work(number):
-        for each in range(20):
-            try:
-                with socket.socket() as one, socket.socket(type=socket.SOCK_DGRAM) as two, \\
-                        socket.socket(socket.AF_UNIX) as three:
-                    one.bind((f"127.0.1.{number}", port))
-                    one.listen()
-                    two.bind(("127.0.0.1", 0))
-                    three.bind(f"\\0anyport-{os.getpid()}-{number}")
-                    count.append(1)
-            except OSError as error:
-                failed.append(error)
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 51)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
-    print(len(count), failed)
-    """
+    code = program("fifty_threads.py")
     assert run(*OPTIONS, *script(tmp_path, code)).stdout == "1000 []\n"
 
 
 def test_the_program_goes_on_when_the_runner_is_killed(tmp_path: Path) -> None:
     """It gets SIGTERM, serves on if it likes, and can't bind any more: ENOSYS."""
-    code = """
-    import os, signal, socket, sys
-    print(os.getpid(), flush=True)
-    server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    print("serving", flush=True)
-    assert signal.sigwait({signal.SIGTERM}) == signal.SIGTERM
-    client = socket.create_connection(server.getsockname())
-    server.accept()[0].sendall(b"here")
-    print(client.recv(4), flush=True)
-    try:
-        socket.socket().bind(("127.0.0.1", 0))
-    except OSError as error:
-        print(error.strerror, flush=True)
-    """
+    code = program("outlives_runner.py")
     runner = start(*OPTIONS, *script(tmp_path, code))
     assert runner.stdout
     pid = int(runner.stdout.readline())
@@ -155,21 +106,7 @@ def test_the_program_goes_on_when_the_runner_is_killed(tmp_path: Path) -> None:
 
 def test_the_runner_ends_when_a_daemon_is_busy_binding(tmp_path: Path) -> None:
     """What it left in the background answers from then on, without a break, and ends with the daemon."""
-    code = """
-    import os, socket, sys
-    port = int(os.environ["PORT"])
-    runner, first = os.getppid(), os.getpid()
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    rounds = 0
-    while rounds < 200 or os.getppid() in (first, runner):  # until the runner has ended, too
-        with socket.socket() as sock:
-            sock.bind(("", port))
-            sock.listen()
-            rounds += 1
-    print("bound", flush=True)
-    """
+    code = program("busy_daemon.py")
     assert run(*OPTIONS, *script(tmp_path, code)).stdout == "bound\n"
 
 

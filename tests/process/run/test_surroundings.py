@@ -9,20 +9,10 @@ from signal import SIGTERM
 
 import pytest
 
-from helpers.support import COMMAND, needs
+from helpers.support import COMMAND, needs, program
 from helpers.terminal import PYTHON, RUN, both, started, status_lines, witness
 
-LIST = """
-import fcntl, os, sys
-found = []
-for fd in os.listdir("/proc/self/fd"):
-    try:
-        found.append((int(fd), os.readlink("/proc/self/fd/" + fd), fcntl.fcntl(int(fd), fcntl.F_GETFL)))
-    except OSError:  # that of this listing
-        continue
-with open(sys.argv[1], "w") as file:
-    print(*sorted(found), sep="\\n", file=file)
-"""
+LIST = program("surroundings.py")
 
 
 @pytest.mark.parametrize("closed", list(map(" ".join, product(("", "<&-"), ("", ">&-"), ("", "2>&-")))))

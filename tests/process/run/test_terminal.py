@@ -8,7 +8,7 @@ from signal import SIGCONT, SIGINT, SIGQUIT, SIGSTOP, SIGTSTP, SIGWINCH
 import pytest
 
 from anyport._linux import proc
-from helpers.support import COMMAND, needs
+from helpers.support import COMMAND, needs, program
 from helpers.terminal import (
     BASH,
     PYTHON,
@@ -27,18 +27,7 @@ KERNEL = 128  # SI_KERNEL: the terminal sent it
 ANYPORT = f"{COMMAND} run --"
 with_and_without = pytest.mark.parametrize("prefix", ["", ANYPORT], ids=["direct", "run"])
 
-TIDY = """
-import os, signal, time
-def tidy(number, frame):
-    time.sleep(0.1)
-    os.write(1, b"tidied up\\n")
-    signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTSTP)
-signal.signal(signal.SIGTSTP, tidy)
-os.write(1, b"ready %d\\n" % os.getpid())
-while line := os.read(0, 100):
-    os.write(1, b"read " + line)
-"""
+TIDY = program("tidy.py")
 INNER = " ".join(BASH)
 UNSTOPPABLE = TIDY.replace("tidy)", "signal.SIG_IGN)")
 

@@ -16,7 +16,7 @@ from anyport._linux import sysctl
 from anyport._supervise import enter
 from helpers.running import assert_refused, content_of, end, run, script
 from helpers.sandboxes import run_within, within
-from helpers.support import COMMAND, NOBODY, anyport_as, bound, command_as, needs, needs_root, unavailable
+from helpers.support import COMMAND, NOBODY, anyport_as, bound, command_as, needs, needs_root, program, unavailable
 
 NOTE = "anyport: note: shared, not supervised: "
 FORBIDDEN = "(errno 1): a container or sandbox seems to forbid it"
@@ -122,17 +122,7 @@ def test_where_it_can_be_nothing_is_said(mode: str, words: list[str], tmp_path: 
     assert end(process) == ""
 
 
-IN_A_THREAD = """
-import socket, sys, threading
-def serve():
-    server = socket.socket()
-    server.bind(("127.0.0.1", int(sys.argv[1])))
-    server.listen()
-    print("listens", flush=True)
-thread = threading.Thread(target=serve)
-thread.start()
-thread.join()
-"""
+IN_A_THREAD = program("binds_in_a_thread.py")
 
 
 def test_a_thread_is_supervised_before_linux_6_9(tmp_path: Path) -> None:
@@ -295,32 +285,7 @@ def test_sudo_works_for_an_ordinary_user(tmp_path: Path, user: dict[str, str]) -
 
 
 # Listens on its port at two addresses in a child that has hidden itself, then at one itself: PORT [reuse].
-HIDES = """
-import ctypes, os, socket, sys
-port, reuse = int(sys.argv[1]), int("reuse" in sys.argv)
-child = os.fork()
-if not child:
-    libc = ctypes.CDLL(None)
-    libc.prctl(15, b"hides", 0, 0, 0)  # PR_SET_NAME
-    libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
-    for host in ("127.0.0.1", "127.0.0.2"):
-        server = socket.socket()
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
-        try:
-            server.bind((host, port))
-            server.listen()
-            print("listens", flush=True)
-        except OSError as error:
-            print(error.errno, flush=True)
-    os._exit(0)
-assert os.wait() == (child, 0)
-server = socket.socket()
-server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
-server.bind(("127.0.0.1", port))
-server.listen()
-print(child, flush=True)
-sys.exit(3)
-"""
+HIDES = program("hides.py")
 
 
 def python_of_all(folder: Path) -> str:

@@ -13,7 +13,18 @@ import pytest
 import anyport
 from anyport._ports import parse_ports
 from helpers.serving import PORTS, another_process, ask, claims, serving, until_claims
-from helpers.support import COMMAND, bound, listening, needs, numbers, outputs_of, private_network, python, sysctl
+from helpers.support import (
+    COMMAND,
+    bound,
+    listening,
+    needs,
+    numbers,
+    outputs_of,
+    private_network,
+    program,
+    python,
+    sysctl,
+)
 from helpers.support import anyport as command
 
 PORTPICKER = """
@@ -35,19 +46,7 @@ def test_portpickers_own_client_gets_ports(tmp_path: Path, monkeypatch: pytest.M
     assert all(port in parse_ports(PORTS) for port in ports)
 
 
-BOTH = """
-import os, sys
-if os.getpid() % 2:
-    import anyport
-    ports = anyport.find_many(10)
-else:
-    import portpicker
-    ports = [portpicker.pick_unused_port() for _ in range(10)]
-print(*ports, flush=True)
-os.mkdir(f"{sys.argv[1]}/{os.getpid()}")
-from anyport._clock import pauses
-assert any(len(os.listdir(sys.argv[1])) == 8 for _ in pauses(60))
-"""
+BOTH = program("find_or_portpicker.py")
 
 
 def test_many_clients_of_both_kinds_get_different_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from anyport._clock import pauses
 from helpers.serving import another_process, ask, claims, connected, serving, until_claims
-from helpers.support import COMMAND, NOBODY, anyport, command_as, needs, needs_root, python, python_as
+from helpers.support import COMMAND, NOBODY, anyport, command_as, needs, needs_root, program, python, python_as
 
 ASK = """
 import socket, sys
@@ -237,18 +237,7 @@ def test_when_descriptors_run_out_the_oldest_client_goes(tmp_path: Path) -> None
             each.close()
 
 
-THIRTY = f"""
-import os, socket, sys
-os.setgid({NOBODY}); os.setuid({NOBODY})
-kept = []
-for _ in range(30):
-    kept.append(socket.socket(socket.AF_UNIX))
-    kept[-1].connect(sys.argv[1].replace("@", chr(0), 1))
-print("ready", flush=True)
-input()
-for each in kept:
-    each.close()
-"""
+THIRTY = program("thirty_clients.py")
 
 
 def test_clients_of_another_user_are_in_nobodys_way(tmp_path: Path) -> None:
@@ -259,7 +248,7 @@ def test_clients_of_another_user_are_in_nobodys_way(tmp_path: Path) -> None:
         serving(tmp_path, address="@crowded", command=limited) as server,
         connected(server.address) as honest,
         subprocess.Popen(
-            [sys.executable, "-I", "-c", THIRTY, server.address],
+            [sys.executable, "-I", "-c", THIRTY, server.address, str(NOBODY)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as crowd,
     ):  # fmt: skip

@@ -13,26 +13,11 @@ from anyport._clock import pauses
 from anyport._linux import proc
 from anyport._processes import process
 from helpers.asking import who_as
-from helpers.support import COMMAND, free_uid, listening, needs, needs_root
+from helpers.support import COMMAND, free_uid, listening, needs, needs_root, program
 from helpers.support import anyport as command
 
 # Its first thread ends; another one listens when it is told to.
-LEADERLESS = """
-import ctypes, os, socket, sys, threading
-from anyport._linux.prctl import set_dumpable
-uid, port = map(int, sys.argv[1:])
-if uid != os.geteuid():
-    os.setgroups([]); os.setgid(uid); os.setuid(uid)
-    set_dumpable(True)
-def serve():
-    print("ready", flush=True)
-    input()
-    with socket.create_server(("127.0.0.1", port)):
-        print("listens", flush=True)
-        input()
-threading.Thread(target=serve).start()
-ctypes.CDLL(None).pthread_exit(None)
-"""
+LEADERLESS = program("leaderless.py")
 
 
 @contextmanager
@@ -79,29 +64,7 @@ def test_a_process_whose_first_thread_has_ended_is_waited_for(monkeypatch: pytes
         os.close(process(server.pid))  # of which `hold --while` is to see the end
 
 
-REUSES = """
-import subprocess, sys, time
-import anyport
-serves = "import socket\\nwith socket.create_server(('127.0.0.1', 20123)): print('ready', flush=True), input()"
-first, sleep = subprocess.Popen(["sleep", "60"]), time.sleep
-
-def begin_another(_seconds):
-    global second
-    time.sleep = sleep
-    first.kill()
-    first.wait()
-    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
-        last.write(str(first.pid - 1))
-    second = subprocess.Popen([sys.executable, "-c", serves], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert second.pid == first.pid and second.stdout.readline() == b"ready\\n"
-
-time.sleep = begin_another
-try:
-    anyport.wait(20123, tree=first.pid)
-except anyport.TimedOut as error:
-    print(error)
-second.communicate(b"\\n")
-"""
+REUSES = program("reuses_a_pid.py")
 
 
 def test_a_number_that_is_used_again_is_another_process() -> None:

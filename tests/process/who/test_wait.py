@@ -15,7 +15,7 @@ import pytest
 import anyport
 from anyport._linux import proc
 from helpers.asking import USER, leave_time_wait
-from helpers.support import NOBODY, bound, free_uid, listening, python_as
+from helpers.support import NOBODY, bound, free_uid, listening, program, python_as
 
 Looking = Callable[[int, Callable[[], object]], None]
 SERVES = """
@@ -233,18 +233,7 @@ def test_it_never_connects() -> None:
 
 def test_it_binds_nothing() -> None:
     """A server that starts while the port is waited for finds it unused at every moment."""
-    code = """
-import sys
-binds = []
-sys.addaudithook(lambda event, args: binds.append(args[1]) if event == "socket.bind" else None)
-import anyport
-anyport.wait(20123, until="unused", timeout=0)
-try:
-    anyport.wait(20123, timeout=0)
-except anyport.TimedOut:
-    pass
-assert all(address[1] != 20123 for address in binds), binds
-"""
+    code = program("waits_without_bind.py")
     done = python_as(NOBODY, code)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -272,42 +261,9 @@ except anyport.AnyportError as error:
     assert done.stdout == f"the sockets of process {os.getpid()} can't be seen\n"
 
 
-HIDDEN = """
-says, ends = os.pipe(), os.pipe()
-tree = os.fork()
-if not tree:
-    os.close(ends[1])
-    if os.fork():
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # it stays a zombie
-    else:
-        server = socket.create_server(("127.0.0.1", 20123))
-        set_dumpable(False)  # as a set-uid program is, or what it starts
-    os.write(says[1], b"1")
-    os.read(ends[0], 1)
-    os._exit(0)
-"""
-
-
 def test_a_descendant_that_can_not_be_looked_into() -> None:
     """Its port is not called unused, nor another's; a port whose processes can be seen is, and what has ended is."""
-    code = f"""
-import os, socket
-{HIDDEN}
-os.read(says[0], 1)
-try:
-    anyport.wait(20123, tree=tree, timeout=0)
-except anyport.TimedOut as error:
-    print(error.hint)
-try:
-    anyport.wait([20123, 20124], tree=tree, until="unused", timeout=0)
-except anyport.AnyportError as error:
-    print(type(error).__name__, error, error.hint, sep=": ")
-with socket.create_server(("127.0.0.1", 20125)):
-    anyport.wait(20125, tree=tree, until="unused", timeout=0)
-os.write(ends[1], b"1")
-os.read(says[0], 1)
-anyport.wait([20123, 20124], tree=tree, until="unused", timeout=0)
-"""
+    code = program("hidden_descendant.py")
     with listening("127.0.0.1", 20124):
         done = python_as(NOBODY, code)
     assert (done.returncode, done.stderr) == (0, "")

@@ -16,7 +16,7 @@ import anyport
 from anyport._linux import netlink, proc, proc_net, sysctl
 from anyport._ports import parse_ports
 from anyport._who import look, occupants
-from helpers.support import bound, listening, needs_root, private_network, python
+from helpers.support import bound, listening, needs_root, private_network, program, python
 
 ONE = parse_ports("20123")
 
@@ -86,20 +86,7 @@ def test_a_trial_bind_without_ipv6(family: int | None, monkeypatch: pytest.Monke
 
 
 # Its child listens, and leaves a grandchild that has the socket and is nobody's descendant any more.
-HANDS_DOWN = """
-import os, signal, socket, sys
-if not os.fork():
-    server = socket.create_server(("127.0.0.1", 20123))
-    print("ready", flush=True)
-    sys.stdin.readline()
-    if not os.fork():
-        os.setsid()
-        sys.stdin.read()
-    os._exit(0)
-os.wait()
-print("ready", flush=True)
-signal.pause()
-"""
+HANDS_DOWN = program("hands_down.py")
 
 
 def test_a_socket_that_the_tree_has_had_counts_when_an_orphan_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,22 +139,7 @@ def test_a_table_that_fails_is_an_error(error: OSError, monkeypatch: pytest.Monk
 
 def test_no_descriptor_for_the_table() -> None:
     """ResourceLimit, which names the limit; nothing is called unused."""
-    code = """
-import os, resource, anyport, anyport._who.occupants
-who, wait = anyport.who, anyport.wait
-resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
-taken = []
-try:
-    while True:
-        taken.append(os.dup(0))
-except OSError:
-    pass
-for ask in (lambda: who(20123), lambda: wait(20123, timeout=0)):
-    try:
-        ask()
-    except anyport.ResourceLimit as error:
-        print(error, "|", error.hint)
-"""
+    code = program("no_descriptor.py")
     done = python(code)
     assert done.stderr == ""
     said = "the socket table can't be read: Too many open files (errno 24) | the limit RLIMIT_NOFILE is 20: "
