@@ -7,11 +7,11 @@ from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import TypedDict
 
-    class _Words(TypedDict, total=False):
-        """The words of `find` that `hold` and `run` have too."""
+    class _Options(TypedDict, total=False):
+        """The options that `find`, `hold` and `run` have in common, for one port or several."""
 
         only: bool
         ephemeral: bool
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
         keep: "float | str"
         strict: bool
 
-    class OneWords(_Words, total=False):
-        """For one port."""
+    class OneOptions(_Options, total=False):
+        """The options of `find` and `hold`, which give one port."""
 
         as_: "str | None"
 
-    class ManyWords(_Words, total=False):
-        """For several."""
+    class ManyOptions(_Options, total=False):
+        """The options of `find_many`, `hold_many` and `run`, which give several."""
 
         as_: "str | Iterable[str] | None"
         contiguous: bool
@@ -47,7 +47,7 @@ _ORDERS = ("random", "ascending")
 class Selection:
     """A checked question.  `base` says where candidates come from once the preferred numbers are used up."""
 
-    def __init__(  # noqa: PLR0913 - the one place where all the words of the question come together
+    def __init__(  # noqa: PLR0913 - the one place where all options come together
         self,
         port: "int | str | Iterable[int | str] | None" = None,
         *,
@@ -137,6 +137,36 @@ class Selection:
             raise InvalidSelection(
                 "numbers and labels of a name don't go together", hint="leave the numbers or the labels out"
             )
+
+
+_FOR_MANY = frozenset(Selection.__init__.__kwdefaults__ or ()) - {"count"}
+_FOR_ONE = _FOR_MANY - {"contiguous"}
+
+
+def select_one(verb: str, port: "int | Iterable[int] | None", options: "OneOptions") -> Selection:
+    """Return the selection that a function of the library was called for, which gives one port.
+
+    TypeError names an option that it does not have.
+    """
+    _check_names(verb, options, _FOR_ONE)
+    return Selection(port, count=1, **options)
+
+
+def select_many(
+    verb: str, count: "int | None", port: "int | Iterable[int] | None", options: "ManyOptions"
+) -> Selection:
+    """Return the selection that a function of the library was called for, which gives several ports.
+
+    TypeError names an option that it does not have.
+    """
+    _check_names(verb, options, _FOR_MANY)
+    return Selection(port, count=count, **options)
+
+
+def _check_names(verb: str, options: "Mapping[str, object]", known: "frozenset[str]") -> None:
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{verb}() got an unexpected keyword argument {name!r}")
 
 
 def _preferred(port: "int | str | Iterable[int | str] | None") -> "tuple[int, ...]":

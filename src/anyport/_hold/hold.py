@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from anyport._find.find import warn
 from anyport._find.found import answer
-from anyport._find.selection import Selection
+from anyport._find.selection import select_many, select_one
 from anyport._hold.door import forget_reuseport, open_door, shut_door
 from anyport.errors import HandOverUnavailable, InvalidSelection
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self, Unpack
 
     from anyport._find.found import Answer
-    from anyport._find.selection import ManyWords, OneWords
+    from anyport._find.selection import ManyOptions, OneOptions
 
 
 class BornOfFunction(type):
@@ -207,7 +207,9 @@ class Holds(_Releasable):
         return f"<Holds of ports {', '.join(map(str, self.ports))}>"
 
 
-def hold(port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **words: "Unpack[OneWords]") -> Hold:
+def hold(
+    port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **options: "Unpack[OneOptions]"
+) -> Hold:
     """Find an unused port and keep it: the kernel gives it to nobody, until `release` or the end of a `with` block.
 
     A program that sets SO_REUSEADDR, which nearly all servers do, may bind and listen while the hold lasts: that is how
@@ -218,7 +220,7 @@ def hold(port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, 
     Args:
         port: a number, or several, to try first (1-65535).
         exclusive: keep out those with SO_REUSEADDR too.
-        words: the others of `find`, from `only` to `strict`.
+        options: the others of `find`, from `only` to `strict`.
 
     Raises:
         The errors of `find`.
@@ -229,7 +231,7 @@ def hold(port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, 
 
     The rules of bind: socket(7), ip(7) and net/ipv4/inet_connection_sock.c.
     """
-    selection = Selection(port, count=1, **words)
+    selection = select_one("hold", port, options)
     return _held(answer(selection, warn, hold=True), exclusive=exclusive)[0]
 
 
@@ -238,7 +240,7 @@ def hold_many(
     *,
     port: "int | Iterable[int] | None" = None,
     exclusive: bool = False,
-    **words: "Unpack[ManyWords]",
+    **options: "Unpack[ManyOptions]",
 ) -> Holds:
     """Find and keep several different unused ports, all or none.
 
@@ -248,9 +250,9 @@ def hold_many(
         count: how many (1-65535; default: as many as labels in `as_`, else 1).
         port: a number, or several, to try first (1-65535).
         exclusive: keep out those with SO_REUSEADDR too.
-        words: the others of `find_many`, from `only` to `strict`.
+        options: the others of `find_many`, from `only` to `strict`.
     """
-    selection = Selection(port, count=count, **words)
+    selection = select_many("hold_many", count, port, options)
     holds: Holds = Holds.made(_held(answer(selection, warn, hold=True), exclusive=exclusive))
     return holds
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Any, Self, Unpack
 
-    from anyport._find.selection import ManyWords
+    from anyport._find.selection import ManyOptions
 
     Stream = int | IO[Any] | None
 
@@ -121,7 +121,7 @@ def run(  # noqa: PLR0913 - the options of the command
     stdout: "Stream" = None,
     stderr: "Stream" = None,
     process_group: "int | None" = None,
-    **options: "Unpack[ManyWords]",
+    **options: "Unpack[ManyOptions]",
 ) -> Running:
     """Start a program on an unused port that is held for it, and return when it is ready: it listens on the port.
 
