@@ -66,9 +66,9 @@ def _members(value: object) -> list[str]:
 def _kind(value: object) -> str:
     if not isinstance(value, type):
         return "Functions" if inspect.isfunction(value) else "Values"
-    if type(value) is not type:
-        return "Objects"
-    return "Errors and warnings" if issubclass(value, BaseException) else "Records"
+    if issubclass(value, BaseException):
+        return "Errors and warnings"
+    return "Records" if issubclass(value, tuple) else "Objects"
 
 
 def _signature(name: str, value: object) -> str:

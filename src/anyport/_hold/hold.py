@@ -16,24 +16,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
-    from typing import Any, NoReturn, Self, Unpack
+    from typing import Any, Self, Unpack
 
     from anyport._find.found import Answer
     from anyport._find.selection import ManyOptions, OneOptions
 
 
-class BornOfFunction(type):
-    """A class without a public constructor: what it makes has something behind it that a function has to get first."""
-
-    def __call__(cls, *_args: object, **_kwargs: object) -> "NoReturn":
-        raise TypeError(f"{cls.__name__} has no public constructor: call anyport.hold(), hold_many() or run()")
-
-    def made(cls, *args: object, **kwargs: object) -> "Any":  # noqa: ANN401 - of the class that it is called on
-        return super().__call__(*args, **kwargs)
+def no_constructor(kind: type) -> TypeError:
+    """Return the error for whoever calls this class: its objects have something that a function has to get first."""
+    return TypeError(f"{kind.__name__} has no public constructor: call anyport.hold(), hold_many() or run()")
 
 
-class _Releasable(metaclass=BornOfFunction):
-    """Something that the end of a `with` block releases."""
+class _Releasable:
+    """Something that a function has made, and that the end of a `with` block releases."""
+
+    def __init__(self, *_args: object, **_kwargs: object) -> None:
+        raise no_constructor(type(self))
 
     def release(self) -> None:
         raise NotImplementedError
@@ -57,12 +55,22 @@ class Hold(_Releasable):
     Attributes: `port` (int); `exclusive` (bool).
     """
 
-    def __init__(self, port: int, sockets: "list[socket.socket]", *, exclusive: bool) -> None:
+    port: int
+    exclusive: bool
+    _sockets: "list[socket.socket]"
+    _inside: int  # of how many blocks of `handing_over`
+    _mutex: threading.Lock
+
+    @classmethod
+    def made(cls, port: int, sockets: "list[socket.socket]", *, exclusive: bool) -> "Self":
+        """Return the hold of a port by these sockets; `anyport.hold` gets them."""
+        self = cls.__new__(cls)
         self.port = port
         self.exclusive = exclusive
         self._sockets = sockets
         self._inside = 0
         self._mutex = threading.Lock()
+        return self
 
     @property
     def sockets(self) -> "tuple[socket.socket, ...]":
@@ -181,8 +189,14 @@ class Hold(_Releasable):
 class Holds(_Releasable):
     """Several holds, in the order of their labels; made by `anyport.hold_many`, ended together by `release`."""
 
-    def __init__(self, holds: "Iterable[Hold]") -> None:
+    _holds: "tuple[Hold, ...]"
+
+    @classmethod
+    def made(cls, holds: "Iterable[Hold]") -> "Self":
+        """Return these holds as one; `anyport.hold_many` gets them."""
+        self = cls.__new__(cls)
         self._holds = tuple(holds)
+        return self
 
     @property
     def ports(self) -> "list[int]":
@@ -253,8 +267,7 @@ def hold_many(
         options: the others of `find_many`, from `only` to `strict`.
     """
     selection = select_many("hold_many", count, port, options)
-    holds: Holds = Holds.made(_held(answer(selection, warn, hold=True), exclusive=exclusive))
-    return holds
+    return Holds.made(_held(answer(selection, warn, hold=True), exclusive=exclusive))
 
 
 def _held(found: "Answer", *, exclusive: bool) -> "list[Hold]":
