@@ -58,7 +58,7 @@ def find(port: "int | Iterable[int] | None" = None, *, portserver: bool = True, 
     if port is None and not options:
         if portserver and _portserver.address():
             return answer_or_ask(_ANYTHING, warn, OURSELVES).ports[0]
-        return take(KEEP, _warn_of_ledger) or answer(_ANYTHING, warn).ports[0]
+        return take(KEEP, warn) or answer(_ANYTHING, warn).ports[0]
     return answer_or_ask(select_one("find", port, options), warn, OURSELVES if portserver else NOBODY).ports[0]
 
 
@@ -96,7 +96,3 @@ def warn(kind: str, message: str, hint: str) -> None:
         while frame.f_back and frame.f_globals.get("__name__", "").startswith("anyport."):
             level, frame = level + 1, frame.f_back
         warnings.warn(f"{message} ({hint})" if hint else message, AnyportWarning, stacklevel=level)
-
-
-def _warn_of_ledger(message: str, hint: str) -> None:
-    warn("warning", message, hint)

@@ -14,15 +14,13 @@ from anyport.errors import AnyportError, ResourceLimit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable
 
     from anyport._find.search import Outcome
     from anyport._find.selection import Selection
     from anyport._ledger.turns import Ledger
     from anyport._occupant import Refusal
     from anyport._portserver.client import Served
-
-    Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text
+    from anyport.errors import Tell
 
 
 OURSELVES, CALLER, NOBODY = "ourselves", "caller", ""  # whose a port is that a portserver gives
@@ -105,10 +103,7 @@ def _answer(selection: "Selection", tell: "Tell", *, hold: bool) -> Answer:
 
 
 def _search_and_claim(search: Search, tell: "Tell") -> "Outcome":
-    def warn(message: str, hint: str) -> None:
-        tell("warning", message, hint)
-
-    return keeper.with_ledger(search.namespace, warn, lambda ledger: _with_ledger(search, ledger))
+    return keeper.with_ledger(search.namespace, tell, lambda ledger: _with_ledger(search, ledger))
 
 
 def _with_ledger(search: Search, ledger: "Ledger | None") -> "Outcome":

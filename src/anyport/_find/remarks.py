@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from anyport._find.search import Outcome
     from anyport._linux.sysctl import PortSettings
     from anyport._occupant import Refusal
-
-    Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text
+    from anyport.errors import Tell
 
 
 _WORDS = {

@@ -38,7 +38,7 @@ def examine(namespace: int) -> Health:
     """Of this user's ledger for the network namespace with this cookie, which must be the caller's."""
     remarks: list[tuple[str, str]] = []
 
-    def note(message: str, hint: str) -> None:
+    def note(_kind: str, message: str, hint: str) -> None:
         remarks.append((message, hint))
 
     paths = place.paths(namespace)

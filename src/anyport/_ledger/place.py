@@ -10,9 +10,7 @@ from anyport.errors import LedgerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Warn = Callable[[str, str], None]
+    from anyport.errors import Tell
 
 VARIABLE = "ANYPORT_LEDGER"
 _STALE = 25 * 3600.0  # seconds without a write: an hour past the longest claim
@@ -26,14 +24,14 @@ class _NotOurs(Exception):
     """Somebody else has the place, or put something else there."""
 
 
-def open_ledger(namespace: int, warn: "Warn", *, tidy: bool = True) -> "tuple[int, str, bool]":
+def open_ledger(namespace: int, tell: "Tell", *, tidy: bool = True) -> "tuple[int, str, bool]":
     """A descriptor and the path of this user's ledger for this network namespace, and whether the user named it.
 
     LedgerError if there is no place.  With `tidy` modes that somebody changed are mended, and ledgers that nobody uses
     any more removed.
 
     The place is the first of /run/user/UID, /dev/shm and /tmp that is ours.  It never depends on XDG_RUNTIME_DIR, which
-    is missing under cron, su and CI and would split the ledger in two.  `warn` gets (message, hint) of a place that
+    is missing under cron, su and CI and would split the ledger in two.  `tell` gets a warning of a place that
     somebody else has taken.  Raises OSError (EMFILE, ENFILE) when there is no descriptor left.
     """
     shared = os.environ.get(VARIABLE)
@@ -44,7 +42,8 @@ def open_ledger(namespace: int, warn: "Warn", *, tidy: bool = True) -> "tuple[in
         try:
             return *_open_own(folder, _name(namespace), tidy=tidy), False
         except _NotOurs as error:
-            warn(f"the ledger can't be kept in {folder}: {error}", f"remove it, or name a file in {VARIABLE}")
+            hint = f"remove it, or name a file in {VARIABLE}"
+            tell("warning", f"the ledger can't be kept in {folder}: {error}", hint)
             failures.append(f"{folder}: {error}")
         except OSError as error:
             if error.errno in (EMFILE, ENFILE):
