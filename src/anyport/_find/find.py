@@ -45,7 +45,7 @@ def find(port: "int | Iterable[int] | None" = None, *, portserver: bool = True, 
 
     Raises:
         InvalidSelection: the question can't be asked; nothing was tried.
-        NoUnusedPort: all that was asked for is used; `refusals` says by whom.
+        NoUnusedPort: all that was asked for is used; `refusals` has what is using it.
         AddressUnavailable: a host does not resolve, or is no address of this machine.
         PortServerError: the server that PORTSERVER_ADDRESS names can't be asked, or has none to give.
         ResourceLimit: the process or the system has no descriptor left.

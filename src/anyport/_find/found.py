@@ -43,7 +43,7 @@ class Answer:
 
     @property
     def refused(self) -> bool:
-        """Whether any number was refused on the way."""
+        """Tell whether any number was refused on the way."""
         return bool(self._outcome.refused)
 
     def refusals(self) -> "list[Refusal]":
@@ -54,7 +54,7 @@ class Answer:
 
 
 def answer(selection: "Selection", tell: "Tell", *, hold: bool = False) -> Answer:
-    """Choose and claim, and on demand hold; NoUnusedPort if there are too few.
+    """Choose ports and claim them, and on demand hold them; NoUnusedPort if there are too few.
 
     `tell` gets warnings (a promise that the caller did not give up is gone) and notes (an answer other than expected).
     """
@@ -67,7 +67,7 @@ def answer(selection: "Selection", tell: "Tell", *, hold: bool = False) -> Answe
 
 
 def answer_or_ask(selection: "Selection", tell: "Tell", owner: str) -> "Answer | Served":
-    """Choose and claim, or ask the portserver that the environment names, if there is one and it can serve this.
+    """Choose ports and claim them, or ask the portserver that the environment names, if it can serve this.
 
     `owner` is who is to have the ports then: OURSELVES, or the CALLER of the command; with NOBODY no server is asked.
     PortServerError if the server can't be asked, or gives none.

@@ -45,7 +45,10 @@ _pool = _Pool(b"", None, [], 0)
 
 
 def take(keep: float, tell: "Tell") -> "int | None":
-    """A quiet port that is unused for TCP on every local address, claimed for `keep` seconds; None: go the long way."""
+    """Return a quiet port, unused for TCP on every local address and claimed; None where the long way must be gone.
+
+    The claim lasts for `keep` seconds, and a little longer.
+    """
     pool = _pool
     try:
         sock = _socket(AF_INET6, SOCK_STREAM, 0)

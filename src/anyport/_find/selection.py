@@ -85,7 +85,7 @@ class Selection:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is asked for but how many: what a portserver can serve, which takes no wishes."""
+        """Tell whether nothing is asked for but how many: what a portserver can serve, which takes no wishes."""
         return (
             self.base == "quiet"
             and not (self.preferred or self.contiguous or self.strict or self.exclude or self.hosts)
@@ -202,7 +202,7 @@ def _check_name(name: str) -> str:
 
 
 def _has_bytes(text: str) -> bool:
-    """Whether the text can be written down: half of a pair of surrogates, which Python allows, can't."""
+    """Tell whether the text can be written down: half of a pair of surrogates, which Python allows, can't."""
     try:
         return bool(text.encode("utf-8", "surrogateescape"))  # which bytes of a command line become
     except UnicodeEncodeError:
@@ -210,7 +210,7 @@ def _has_bytes(text: str) -> bool:
 
 
 def variable(label: str) -> str:
-    """The environment variable that a label stands for: `web` is WEB_PORT."""
+    """Return the environment variable that a label stands for: `web` is WEB_PORT."""
     return label.upper().replace("-", "_") + "_PORT"
 
 
@@ -239,7 +239,7 @@ def _check_hosts(host: "str | Iterable[str] | None") -> "tuple[str, ...]":
 
 
 def _bare(host: str) -> str:
-    """`::1` of `[::1]`."""
+    """Return the host without brackets: `::1` of `[::1]`."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 

@@ -74,7 +74,7 @@ class Hold(_Releasable):
 
     @property
     def sockets(self) -> "tuple[socket.socket, ...]":
-        """The sockets that hold the port, one for each address and protocol asked for; none after `release`."""
+        """Return the sockets that hold the port, one for each address and protocol asked for; none after `release`."""
         return tuple(self._sockets)
 
     @contextmanager
@@ -133,7 +133,7 @@ class Hold(_Releasable):
         return sock
 
     def inherit(self, command: "Sequence[str]", *, env: "Mapping[str, str] | None" = None) -> "dict[str, Any]":
-        """Arguments for `subprocess.Popen` that start a program with this port by socket activation.
+        """Return arguments for `subprocess.Popen` that start a program with this port by socket activation.
 
         `subprocess.Popen(**held.inherit(["gunicorn", "app:app"]))`: the program gets the sockets as descriptors from 3
         on, TCP ones listening, and LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES in its environment (sd_listen_fds(3)).
@@ -200,7 +200,7 @@ class Holds(_Releasable):
 
     @property
     def ports(self) -> "list[int]":
-        """The numbers."""
+        """Return the numbers, in the order of the labels."""
         return [each.port for each in self._holds]
 
     def release(self) -> None:
