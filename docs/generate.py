@@ -5,6 +5,7 @@ python docs/generate.py --check    writes nothing; says which part is stale, and
 """
 
 import argparse
+import ast
 import inspect
 import os
 import re
@@ -14,6 +15,7 @@ from json import dumps
 from pathlib import Path
 
 import anyport
+from anyport._find import selection
 
 COMMAND, LIBRARY = (Path(__file__).parent / f"reference-{page}.md" for page in ("command", "library"))
 _SECTION = re.compile(r"(Args|Returns|Raises|Warns):")
@@ -64,9 +66,9 @@ def _members(value: object) -> list[str]:
 def _kind(value: object) -> str:
     if not isinstance(value, type):
         return "Functions" if inspect.isfunction(value) else "Values"
-    if type(value) is not type:
-        return "Objects"
-    return "Errors and warnings" if issubclass(value, BaseException) else "Records"
+    if issubclass(value, BaseException):
+        return "Errors and warnings"
+    return "Records" if issubclass(value, tuple) else "Objects"
 
 
 def _signature(name: str, value: object) -> str:
@@ -78,7 +80,7 @@ def _signature(name: str, value: object) -> str:
         if parameter.name == "self":
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
-            lines.append(f"**{parameter.name},")
+            lines += _options(str(parameter.annotation))
             continue
         if parameter.kind is parameter.KEYWORD_ONLY and "*," not in lines:
             lines.append("*,")
@@ -90,6 +92,25 @@ def _signature(name: str, value: object) -> str:
     if len(lines) <= 1:
         return f"def {name}({''.join(lines).rstrip(',')}) -> {_annotation(signature.return_annotation)}"
     return f"def {name}(\n{body}\n) -> {_annotation(signature.return_annotation)}"
+
+
+def _options(annotation: str) -> list[str]:
+    """The options that `Unpack[...]` of a TypedDict in selection.py stands for, in the order of Selection's own.
+
+    The class is there for type checkers only, so it is read and not imported.
+    """
+    classes = {
+        node.name: node for node in ast.walk(ast.parse(inspect.getsource(selection))) if isinstance(node, ast.ClassDef)
+    }
+    wanted = [annotation.removeprefix("Unpack[").removesuffix("]")]
+    types: dict[str, str] = {}
+    for name in wanted:
+        wanted += [base.id for base in classes[name].bases if isinstance(base, ast.Name) and base.id in classes]
+        fields = (node for node in classes[name].body if isinstance(node, ast.AnnAssign))
+        types.update((ast.unparse(node.target), ast.unparse(node.annotation).strip("'")) for node in fields)
+    parameters = inspect.signature(selection.Selection).parameters
+    named = (name for name in parameters if name in types)
+    return [f"{name}: {types[name]} = {_literal(parameters[name].default)}," for name in named]
 
 
 def _literal(value: object) -> str:

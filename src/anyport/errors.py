@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from anyport._occupant import Occupant, Refusal
 
+    # What is no error, and yet to be told: "warning", "note" or nothing, the message, and a hint or an empty text.
+    Tell = Callable[[str, str, str], None]
+
 
 class AnyportError(Exception):
     """The root of all errors that anyport raises.

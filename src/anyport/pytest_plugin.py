@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from typing import Any, ParamSpec, TypeVar, Unpack
 
-    from anyport._find.selection import ManyWords, OneWords
+    from anyport._find.selection import ManyOptions, OneOptions
     from anyport._hold.hold import Hold
     from anyport._run.run import Running, Stream
     from anyport._testing.program import Program
@@ -30,7 +30,7 @@ _PROGRAMS = pytest.StashKey["Programs"]()  # those of the fixtures that are set 
 class UnusedPortFactory(Protocol):
     """What `unused_port_factory` is."""
 
-    def __call__(self, port: "int | Iterable[int] | None" = None, **options: "Unpack[OneWords]") -> int:
+    def __call__(self, port: "int | Iterable[int] | None" = None, **options: "Unpack[OneOptions]") -> int:
         """Return an unused port; the options are those of `anyport.find`."""
         ...
 
@@ -39,7 +39,7 @@ class HeldPortFactory(Protocol):
     """What `held_port_factory` is."""
 
     def __call__(
-        self, port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **options: "Unpack[OneWords]"
+        self, port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **options: "Unpack[OneOptions]"
     ) -> "Hold":
         """Return a held port; the options are those of `anyport.hold`."""
         ...
@@ -66,7 +66,7 @@ class RunOnPort(Protocol):
         stdout: "Stream" = None,
         stderr: "Stream" = None,
         process_group: "int | None" = 0,
-        **options: "Unpack[ManyWords]",
+        **options: "Unpack[ManyOptions]",
     ) -> "Running":
         """Return a program that is ready; the options are those of `anyport.run`."""
         ...
@@ -79,7 +79,7 @@ def unused_port_factory() -> UnusedPortFactory:
     from anyport._find.find import find
 
     @_brief
-    def unused(port: "int | Iterable[int] | None" = None, **options: "Unpack[OneWords]") -> int:
+    def unused(port: "int | Iterable[int] | None" = None, **options: "Unpack[OneOptions]") -> int:
         return find(port, **options)
 
     return unused
@@ -97,7 +97,7 @@ def _unused_udp_port_factory() -> UnusedPortFactory:
     from anyport._find.find import find
 
     @_brief
-    def unused(port: "int | Iterable[int] | None" = None, **options: "Unpack[OneWords]") -> int:
+    def unused(port: "int | Iterable[int] | None" = None, **options: "Unpack[OneOptions]") -> int:
         options.setdefault("udp", True)
         return find(port, **options)
 
@@ -145,7 +145,7 @@ def _held_port_factory() -> "Generator[HeldPortFactory]":
 
         @_brief
         def held(
-            port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **options: "Unpack[OneWords]"
+            port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **options: "Unpack[OneOptions]"
         ) -> "Hold":
             return stack.enter_context(hold(port, exclusive=exclusive, **options))
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from anyport._hold import holder
-from anyport._linux import libc, pidfd, process_vm, rtnetlink
+from anyport._linux import libc, pidfd, pidfd_getfd, process_vm, rtnetlink
 from anyport._linux import proc as linux_proc
 from anyport._linux.socket import LOOPBACK, SO_BINDTOIFINDEX
 from anyport._run import signals
@@ -419,7 +419,7 @@ def test_the_process_of_a_thread_is_not_looked_up_in_another_proc(monkeypatch: p
 
     monkeypatch.setattr(os, "pidfd_open", older)
     with open(os.devnull, "rb") as file:
-        os.close(pidfd.copy(os.getpid(), file.fileno()))
+        os.close(pidfd_getfd.copy(os.getpid(), file.fileno()))
         monkeypatch.setattr(linux_proc, "is_ours", lambda: False)
         with pytest.raises(OSError, match="Invalid argument"):
-            pidfd.copy(os.getpid(), file.fileno())
+            pidfd_getfd.copy(os.getpid(), file.fileno())

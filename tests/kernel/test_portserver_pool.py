@@ -31,7 +31,7 @@ def make() -> Iterator[Make]:
 
     def make_one(*ports: int, holding: bool = False) -> Pool:
         probe = Probe(endpoints((), (TCP, UDP)), holding=holding)
-        made.append(Pool(ports, probe, lambda message, hint: pytest.fail(f"{message} ({hint})"), holding=holding))
+        made.append(Pool(ports, probe, lambda *told: pytest.fail(" ".join(told)), holding=holding))
         return made[-1]
 
     yield make_one

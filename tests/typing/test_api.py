@@ -48,7 +48,9 @@ def test_refusals_have_types() -> None:
         assert_type([process.pid for each in refusal.occupants for process in each.processes], list[int])
 
 
-def test_positional_arguments_end_after_the_first() -> None:
+def test_positional_arguments_end_after_the_first_and_options_have_names() -> None:
     """Type checkers and Python agree."""
     with pytest.raises(TypeError):
         anyport.find(8080, True)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match=r"^find\(\) .* 'contiguous'$"):
+        anyport.find(contiguous=True)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]

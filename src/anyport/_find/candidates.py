@@ -23,11 +23,11 @@ class Offer:
         self.has_quiet = any(map(self.is_quiet, QUIET))
 
     def allows(self, port: int, *, named: bool = False) -> bool:
-        """Whether the number may be offered; one that was named explicitly is kept back only if it is excluded."""
+        """Tell whether the number may be offered; one that was named explicitly is kept back only if it is excluded."""
         return port not in (self._excluded if named else self._never)
 
     def is_quiet(self, port: int) -> bool:
-        """Whether neither the kernel gives this number away nor a well-known service lives there."""
+        """Tell whether neither the kernel gives this number away nor a well-known service lives there."""
         return port in QUIET and not self._low <= port <= self._high and port not in self._not_quiet
 
 
@@ -35,7 +35,7 @@ _offers: "list[tuple[PortSettings, Offer]]" = []
 
 
 def offer_of(settings: "PortSettings", exclude: "Iterable[int]" = ()) -> Offer:
-    """The Offer of these settings; without exclusions it is kept, for making it takes as long as a probe."""
+    """Return the Offer of these settings; without exclusions it is kept, for making it takes as long as a probe."""
     excluded = frozenset(exclude)
     if excluded:
         return Offer(settings, excluded)
@@ -48,12 +48,12 @@ def offer_of(settings: "PortSettings", exclude: "Iterable[int]" = ()) -> Offer:
 
 
 def out_of(ports: PortSet, offer: Offer) -> "list[int]":
-    """The members that may be offered; those written one by one are named explicitly, so they may."""
+    """Return the members that may be offered; those written one by one are named explicitly, so they may."""
     return [port for port in ports if offer.allows(port, named=port in ports.named)]
 
 
 def in_order_of_name(digest: bytes, is_ephemeral: "Callable[[int], bool]", offer: Offer) -> "Iterator[int]":
-    """The quiet range in an order that this name alone decides; what is ephemeral on this machine comes last.
+    """Yield the quiet range in an order that this name alone decides; what is ephemeral on this machine comes last.
 
     The order is that of the quiet range with the kernel's default settings, so it does not move when one changes.
     """

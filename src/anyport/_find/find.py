@@ -3,36 +3,20 @@
 from anyport import _portserver
 from anyport._find.found import NOBODY, OURSELVES, answer, answer_or_ask
 from anyport._find.reserved import take
-from anyport._find.selection import KEEP, Selection
+from anyport._find.selection import KEEP, Selection, select_many, select_one
 from anyport.errors import AnyportWarning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Unpack
+
+    from anyport._find.selection import ManyOptions, OneOptions
 
 _ANYTHING = Selection()
-_NONE = (None,) * 8
 
 
-def find(  # noqa: PLR0913 - one signature for all the words of the question
-    port: "int | Iterable[int] | None" = None,
-    *,
-    only: bool = False,
-    ephemeral: bool = False,
-    from_: "int | None" = None,
-    in_: "str | Iterable[int] | None" = None,
-    order: "str | None" = None,
-    name: "str | None" = None,
-    here: bool = False,
-    as_: "str | None" = None,
-    exclude: "str | Iterable[int] | None" = None,
-    host: "str | Iterable[str] | None" = None,
-    tcp: bool = False,
-    udp: bool = False,
-    keep: "float | str" = KEEP,
-    strict: bool = False,
-    portserver: bool = True,
-) -> int:
+def find(port: "int | Iterable[int] | None" = None, *, portserver: bool = True, **options: "Unpack[OneOptions]") -> int:
     """Find an unused port: a real bind succeeded on every address that was asked for.
 
     Nothing holds the port afterwards.  Other callers of anyport by this user who may choose keep away from it for
@@ -61,7 +45,7 @@ def find(  # noqa: PLR0913 - one signature for all the words of the question
 
     Raises:
         InvalidSelection: the question can't be asked; nothing was tried.
-        NoUnusedPort: all that was asked for is used; `refusals` says by whom.
+        NoUnusedPort: all that was asked for is used; `refusals` has what is using it.
         AddressUnavailable: a host does not resolve, or is no address of this machine.
         PortServerError: the server that PORTSERVER_ADDRESS names can't be asked, or has none to give.
         ResourceLimit: the process or the system has no descriptor left.
@@ -71,42 +55,23 @@ def find(  # noqa: PLR0913 - one signature for all the words of the question
 
     The rules of bind: bind(2), ip(7), tcp(7) and net/ipv4/inet_connection_sock.c.
     """
-    words = (port, from_, in_, order, name, as_, exclude, host)
-    if words == _NONE and keep == KEEP and not (only or ephemeral or here or tcp or udp or strict):
+    if port is None and not options:
         if portserver and _portserver.address():
             return answer_or_ask(_ANYTHING, warn, OURSELVES).ports[0]
-        return take(KEEP, _warn_of_ledger) or answer(_ANYTHING, warn).ports[0]
-    selection = Selection(
-        port, count=1, only=only, ephemeral=ephemeral, from_=from_, in_=in_, order=order, name=name, here=here, as_=as_,
-        exclude=exclude, host=host, tcp=tcp, udp=udp, keep=keep, strict=strict,
-    )  # fmt: skip
-    return answer_or_ask(selection, warn, OURSELVES if portserver else NOBODY).ports[0]
+        return take(KEEP, warn) or answer(_ANYTHING, warn).ports[0]
+    return answer_or_ask(select_one("find", port, options), warn, OURSELVES if portserver else NOBODY).ports[0]
 
 
-def find_many(  # noqa: PLR0913
+def find_many(
     count: "int | None" = None,
     *,
     port: "int | Iterable[int] | None" = None,
-    only: bool = False,
-    ephemeral: bool = False,
-    from_: "int | None" = None,
-    in_: "str | Iterable[int] | None" = None,
-    order: "str | None" = None,
-    name: "str | None" = None,
-    here: bool = False,
-    as_: "str | Iterable[str] | None" = None,
-    contiguous: bool = False,
-    exclude: "str | Iterable[int] | None" = None,
-    host: "str | Iterable[str] | None" = None,
-    tcp: bool = False,
-    udp: bool = False,
-    keep: "float | str" = KEEP,
-    strict: bool = False,
     portserver: bool = True,
+    **options: "Unpack[ManyOptions]",
 ) -> "list[int]":
     """Find several different unused ports, all or none.
 
-    Nothing holds them afterwards; see `find`, which has the same words and errors.
+    Nothing holds them afterwards; see `find`, which has the same options and errors.
 
     Args:
         count: how many (1-65535; default: as many as labels in `as_`, else 1).
@@ -116,10 +81,7 @@ def find_many(  # noqa: PLR0913
     Returns:
         A list of `count` int, in the order of the labels.
     """
-    selection = Selection(
-        port, count=count, only=only, ephemeral=ephemeral, from_=from_, in_=in_, order=order, name=name, here=here,
-        as_=as_, contiguous=contiguous, exclude=exclude, host=host, tcp=tcp, udp=udp, keep=keep, strict=strict,
-    )  # fmt: skip
+    selection = select_many("find_many", count, port, options)
     return answer_or_ask(selection, warn, OURSELVES if portserver else NOBODY).ports
 
 
@@ -134,7 +96,3 @@ def warn(kind: str, message: str, hint: str) -> None:
         while frame.f_back and frame.f_globals.get("__name__", "").startswith("anyport."):
             level, frame = level + 1, frame.f_back
         warnings.warn(f"{message} ({hint})" if hint else message, AnyportWarning, stacklevel=level)
-
-
-def _warn_of_ledger(message: str, hint: str) -> None:
-    warn("warning", message, hint)

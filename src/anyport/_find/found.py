@@ -14,15 +14,13 @@ from anyport.errors import AnyportError, ResourceLimit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable
 
     from anyport._find.search import Outcome
     from anyport._find.selection import Selection
     from anyport._ledger.turns import Ledger
     from anyport._occupant import Refusal
     from anyport._portserver.client import Served
-
-    Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text
+    from anyport.errors import Tell
 
 
 OURSELVES, CALLER, NOBODY = "ourselves", "caller", ""  # whose a port is that a portserver gives
@@ -45,7 +43,7 @@ class Answer:
 
     @property
     def refused(self) -> bool:
-        """Whether any number was refused on the way."""
+        """Tell whether any number was refused on the way."""
         return bool(self._outcome.refused)
 
     def refusals(self) -> "list[Refusal]":
@@ -56,7 +54,7 @@ class Answer:
 
 
 def answer(selection: "Selection", tell: "Tell", *, hold: bool = False) -> Answer:
-    """Choose and claim, and on demand hold; NoUnusedPort if there are too few.
+    """Choose ports and claim them, and on demand hold them; NoUnusedPort if there are too few.
 
     `tell` gets warnings (a promise that the caller did not give up is gone) and notes (an answer other than expected).
     """
@@ -69,7 +67,7 @@ def answer(selection: "Selection", tell: "Tell", *, hold: bool = False) -> Answe
 
 
 def answer_or_ask(selection: "Selection", tell: "Tell", owner: str) -> "Answer | Served":
-    """Choose and claim, or ask the portserver that the environment names, if there is one and it can serve this.
+    """Choose ports and claim them, or ask the portserver that the environment names, if it can serve this.
 
     `owner` is who is to have the ports then: OURSELVES, or the CALLER of the command; with NOBODY no server is asked.
     PortServerError if the server can't be asked, or gives none.
@@ -105,10 +103,7 @@ def _answer(selection: "Selection", tell: "Tell", *, hold: bool) -> Answer:
 
 
 def _search_and_claim(search: Search, tell: "Tell") -> "Outcome":
-    def warn(message: str, hint: str) -> None:
-        tell("warning", message, hint)
-
-    return keeper.with_ledger(search.namespace, warn, lambda ledger: _with_ledger(search, ledger))
+    return keeper.with_ledger(search.namespace, tell, lambda ledger: _with_ledger(search, ledger))
 
 
 def _with_ledger(search: Search, ledger: "Ledger | None") -> "Outcome":

@@ -6,7 +6,7 @@ from anyport.errors import AnyportError
 
 
 def work_tree(folder: "str | None" = None) -> str:
-    """The top folder of the git work tree around a folder (default: the current one), else the folder itself.
+    """Return the top folder of the git work tree around a folder (default: the current one), else that folder itself.
 
     That is what `git rev-parse --show-toplevel` prints, but for two things.  Where git fails there is an answer too: in
     a bare repository, in another user's, in a linked work tree whose repository is out of sight (in a container, say).
@@ -27,7 +27,7 @@ def work_tree(folder: "str | None" = None) -> str:
 
 
 def _has_repository(folder: str) -> bool:
-    """Whether `.git` is there: a file in a linked work tree or submodule, else a folder, which git knows by its HEAD.
+    """Tell whether `.git` is there: a file in a linked work tree or submodule, else a folder with a HEAD.
 
     An empty folder of that name is not one: some sandboxes leave them behind (gitrepository-layout(5)).
     """
@@ -36,7 +36,7 @@ def _has_repository(folder: str) -> bool:
 
 
 def digest(kind: str, name: str, label: str, uid: int) -> bytes:
-    """20 bytes: 16 that order the quiet range for this name, and 4 that stand for it in the ledger (never all zero)."""
+    """Return 20 bytes: 16 that order the quiet range for this name, and 4, never all zero, for it in the ledger."""
     from _blake2 import blake2b  # hashlib would load OpenSSL, 3 ms
 
     text = "\0".join((str(uid), kind, name, label))

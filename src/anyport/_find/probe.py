@@ -47,7 +47,7 @@ class Probe:
         self._spare: dict[Endpoint, _socket.socket] = {}
 
     def namespace(self) -> int:
-        """The cookie of the network namespace in which the probes are made."""
+        """Return the cookie of the network namespace in which the probes are made."""
         while True:
             endpoint = self.endpoints[0]
             try:
@@ -58,7 +58,7 @@ class Probe:
                 return netns_cookie(sock)
 
     def refusal(self, port: int, *, leftovers: bool = False) -> "tuple[Endpoint, int] | None":
-        """None if the port is unused on every endpoint, else the first endpoint that refused it and the errno.
+        """Return the first endpoint that refused the port, and the errno; None if it is unused on all of them.
 
         With `leftovers` a port counts as unused if no process has any of its sockets any more (TIME_WAIT and other
         closing states): a server that sets SO_REUSEADDR can bind it, one that does not can not.
@@ -77,7 +77,7 @@ class Probe:
                 return None
 
     def draw(self) -> "tuple[_socket.socket, int]":
-        """A socket that the kernel has bound to a number of its own choice on the first endpoint, and the number.
+        """Return a socket that the kernel has bound to a number of its choice on the first endpoint, and the number.
 
         The other endpoints are still to be tried.  OSError (EADDRINUSE) when the ephemeral range is exhausted.
         """
@@ -102,7 +102,7 @@ class Probe:
             sock.close()
 
     def take_held(self) -> "dict[int, list[_socket.socket]]":
-        """What is held, in the order of the endpoints for each port; from now on the caller's to close."""
+        """Return what is held, in the order of the endpoints for each port; from now on it is the caller's to close."""
         held, self.held = self.held, {}
         return held
 
@@ -138,14 +138,14 @@ class Probe:
             sock = _socket_class(endpoint.family, endpoint.kind, 0)
         except OSError as error:
             _raise_if_absent(endpoint, error)
-            raise ResourceLimit.of(error, "no socket to be had") from None
+            raise ResourceLimit.of(error, "no socket can be opened") from None
         if endpoint.family == AF_INET6:
             # Whatever net.ipv6.bindv6only says: "::" means both families, as most servers bind it.
             sock.setsockopt(_IPPROTO_IPV6, _IPV6_V6ONLY, 0)
         return sock
 
     def _only_leftovers(self, endpoint: Endpoint, port: int) -> bool:
-        """Whether a server with SO_REUSEADDR can bind here and no process has a socket on this port.
+        """Tell whether a server with SO_REUSEADDR can bind here and no process has a socket on this port.
 
         The bind alone would not tell: it succeeds over a port that is held with SO_REUSEADDR as well.
         """
@@ -165,7 +165,7 @@ class Probe:
         return not self._holding or self._nobody_has(endpoint, port)
 
     def _nobody_has(self, endpoint: Endpoint, port: int) -> bool:
-        """Whether the kernel shows sockets on this port, but none of a process: leftovers, and what we hold ourselves.
+        """Tell whether the kernel shows sockets on this port, but none of a process: leftovers, and what we hold.
 
         False where netlink is refused, for what can't be seen is not called unused.
         """
@@ -211,7 +211,10 @@ def _raise_if_absent(endpoint: Endpoint, error: OSError) -> None:
 
 
 def endpoints(hosts: "Sequence[str]", kinds: "Sequence[int]") -> "tuple[Endpoint, ...]":
-    """Every address that the hosts mean (none: everywhere), for every protocol; AddressUnavailable if one has none."""
+    """Return every address that the hosts mean (none: everywhere), for every protocol.
+
+    AddressUnavailable if one has none.
+    """
     if not hosts:
         return tuple(Endpoint(AF_INET6, kind, "::", everywhere=True) for kind in kinds)
     found: dict[tuple[int, str, int], bool] = {}

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from anyport._find.search import Outcome
     from anyport._linux.sysctl import PortSettings
     from anyport._occupant import Refusal
-
-    Tell = Callable[[str, str, str], None]  # "warning" or "note", the message, a hint or an empty text
+    from anyport.errors import Tell
 
 
 _WORDS = {
@@ -46,7 +45,7 @@ def _on_moved(outcome: "Outcome", fact: "Fact", tell: "Tell") -> None:
 
 
 def _on_served(_outcome: "Outcome", fact: "Fact", tell: "Tell") -> None:
-    whose = f"{fact.ports[0]} is process {fact.number:.0f}'s by a portserver"
+    whose = f"a portserver gave {fact.ports[0]} to process {fact.number:.0f}"
     tell("note", f"{whose}: all that was asked for is claimed", "")
 
 
@@ -126,7 +125,7 @@ def _them(ports: "list[int]") -> str:
 
 
 def no_unused_port(outcome: "Outcome") -> NoUnusedPort:
-    """The error that says what was asked for, what was tried, and who has it."""
+    """Return the error that says what was asked for, what was tried, and who has it."""
     from anyport._who.occupants import explain
 
     selection = outcome.selection
@@ -158,7 +157,7 @@ def _asked_for(outcome: "Outcome") -> str:
 
 
 def _outcome(outcome: "Outcome") -> str:
-    """What came of it, in numbers; and the cause where no bind was even tried."""
+    """Say what came of it, in numbers; and the cause where no bind was even tried."""
     count, refused = outcome.selection.count, len(outcome.refused)
     found = f"{len(outcome.chosen)} found, " if count > 1 and not outcome.selection.contiguous else ""
     if outcome.selection.contiguous and not refused:
@@ -189,6 +188,6 @@ def _way_out(outcome: "Outcome", refusals: "Sequence[Refusal]") -> str:
 
 
 def some(ports: "list[int]") -> str:
-    """The first few numbers, and how many more."""
+    """Write the first few numbers, and how many more there are."""
     text = ", ".join(map(str, ports[:3]))
     return text if len(ports) <= 3 else f"{text} and {len(ports) - 3} more"

@@ -28,9 +28,8 @@ from anyport.errors import LedgerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from anyport._ledger.turns import Ledger, Reserved
+    from anyport.errors import Tell
 
 _FRESH = 0.1  # seconds that reserved numbers may wait; their claims last this much longer
 _MOST = 64
@@ -56,7 +55,7 @@ _pool = _Pool(b"", None, [], 0)
 _mutex = _thread.allocate_lock()
 
 
-def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
+def take(keep: float, tell: "Tell") -> "int | None":
     """Return a quiet port that is unused on every local address, claimed for `keep` seconds; None: go the long way."""
     if _pool.pid != _getpid():
         forget()
@@ -64,12 +63,12 @@ def take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
     if not mutex.acquire(timeout=_PATIENCE):
         return None
     try:
-        return _take(keep, warn)
+        return _take(keep, tell)
     finally:
         mutex.release()
 
 
-def _take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
+def _take(keep: float, tell: "Tell") -> "int | None":
     pool = _pool
     try:
         sock = _socket(AF_INET6, SOCK_STREAM, 0)
@@ -79,7 +78,7 @@ def _take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
         sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 0)
         cookie = sock.getsockopt(SOL_SOCKET, SO_NETNS_COOKIE, 8)
         if pool.cookie != cookie or pool.until < clock_gettime(CLOCK_BOOTTIME) or not pool.ports:
-            pool = _refill(pool, cookie, keep, warn)
+            pool = _refill(pool, cookie, keep, tell)
         while True:
             port, _ = pool.ports.pop()
             try:
@@ -95,11 +94,11 @@ def _take(keep: float, warn: "Callable[[str, str], None]") -> "int | None":
         sock.close()
 
 
-def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str], None]") -> _Pool:
+def _refill(pool: _Pool, cookie: bytes, keep: float, tell: "Tell") -> _Pool:
     global _pool
     namespace = int.from_bytes(cookie, "little")
     offer = offer_of(port_settings(namespace))
-    ledger = keeper.ledger(namespace, warn)
+    ledger = keeper.ledger(namespace, tell)
     left = pool.ports if pool.ledger is ledger and pool.cookie == cookie else []
     asks_often = pool.cookie == cookie and clock_gettime(CLOCK_BOOTTIME) < pool.until
     size = len(left) or (min(max(1, pool.size * 2), _MOST) if asks_often else 1)
@@ -108,7 +107,7 @@ def _refill(pool: _Pool, cookie: bytes, keep: float, warn: "Callable[[str, str],
         try:
             ports = _reserve(ledger, offer, left, size, int((keep + _FRESH) * 1_000_000))
         except LedgerError as error:
-            keeper.replacement(namespace, ledger, error, warn)
+            keeper.replacement(namespace, ledger, error, tell)
             raise
     _pool = _Pool(cookie, ledger, ports, size)
     return _pool

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Outcome:
     """What a search came to; nothing of it changes any more.
 
-    `chosen` maps each port to its old record and the name it is claimed for (or 0), `refused` each number that was
-    probed in vain, or passed over because the kernel's table had it, to the endpoint and errno of the refusal; `moved`
+    `chosen` maps each port to its old record and the name it is claimed for (or 0), `refused` each number that a
+    probe refused, or that was passed over because the kernel's table had it, to the endpoint and the errno; `moved`
     maps each label (or "") for which a name was not given its own number to that number.  `now` is the ledger's time,
     `name` the kind of name and the name itself, `exhausted` says that the kernel had no number left to give, `members`
     are the numbers of which blocks are made, and `may_lose_to_kernel` is whether the kernel may give a number of the

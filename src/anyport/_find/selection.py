@@ -7,11 +7,11 @@ from anyport.errors import InvalidSelection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import TypedDict
 
-    class _Words(TypedDict, total=False):
-        """The words of `find` that `hold` and `run` have too."""
+    class _Options(TypedDict, total=False):
+        """The options that `find`, `hold` and `run` have in common, for one port or several."""
 
         only: bool
         ephemeral: bool
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
         keep: "float | str"
         strict: bool
 
-    class OneWords(_Words, total=False):
-        """For one port."""
+    class OneOptions(_Options, total=False):
+        """The options of `find` and `hold`, which give one port."""
 
         as_: "str | None"
 
-    class ManyWords(_Words, total=False):
-        """For several."""
+    class ManyOptions(_Options, total=False):
+        """The options of `find_many`, `hold_many` and `run`, which give several."""
 
         as_: "str | Iterable[str] | None"
         contiguous: bool
@@ -47,7 +47,7 @@ _ORDERS = ("random", "ascending")
 class Selection:
     """A checked question.  `base` says where candidates come from once the preferred numbers are used up."""
 
-    def __init__(  # noqa: PLR0913 - the one place where all the words of the question come together
+    def __init__(  # noqa: PLR0913 - the one place where all options come together
         self,
         port: "int | str | Iterable[int | str] | None" = None,
         *,
@@ -85,7 +85,7 @@ class Selection:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is asked for but how many: what a portserver can serve, which takes no wishes."""
+        """Tell whether nothing is asked for but how many: what a portserver can serve, which takes no wishes."""
         return (
             self.base == "quiet"
             and not (self.preferred or self.contiguous or self.strict or self.exclude or self.hosts)
@@ -139,6 +139,36 @@ class Selection:
             )
 
 
+_FOR_MANY = frozenset(Selection.__init__.__kwdefaults__ or ()) - {"count"}
+_FOR_ONE = _FOR_MANY - {"contiguous"}
+
+
+def select_one(verb: str, port: "int | Iterable[int] | None", options: "OneOptions") -> Selection:
+    """Return the selection that a function of the library was called for, which gives one port.
+
+    TypeError names an option that it does not have.
+    """
+    _check_names(verb, options, _FOR_ONE)
+    return Selection(port, count=1, **options)
+
+
+def select_many(
+    verb: str, count: "int | None", port: "int | Iterable[int] | None", options: "ManyOptions"
+) -> Selection:
+    """Return the selection that a function of the library was called for, which gives several ports.
+
+    TypeError names an option that it does not have.
+    """
+    _check_names(verb, options, _FOR_MANY)
+    return Selection(port, count=count, **options)
+
+
+def _check_names(verb: str, options: "Mapping[str, object]", known: "frozenset[str]") -> None:
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{verb}() got an unexpected keyword argument {name!r}")
+
+
 def _preferred(port: "int | str | Iterable[int | str] | None") -> "tuple[int, ...]":
     if port is None:
         return ()
@@ -172,7 +202,7 @@ def _check_name(name: str) -> str:
 
 
 def _has_bytes(text: str) -> bool:
-    """Whether the text can be written down: half of a pair of surrogates, which Python allows, can't."""
+    """Tell whether the text can be written down: half of a pair of surrogates, which Python allows, can't."""
     try:
         return bool(text.encode("utf-8", "surrogateescape"))  # which bytes of a command line become
     except UnicodeEncodeError:
@@ -180,7 +210,7 @@ def _has_bytes(text: str) -> bool:
 
 
 def variable(label: str) -> str:
-    """The environment variable that a label stands for: `web` is WEB_PORT."""
+    """Return the environment variable that a label stands for: `web` is WEB_PORT."""
     return label.upper().replace("-", "_") + "_PORT"
 
 
@@ -209,7 +239,7 @@ def _check_hosts(host: "str | Iterable[str] | None") -> "tuple[str, ...]":
 
 
 def _bare(host: str) -> str:
-    """`::1` of `[::1]`."""
+    """Return the host without brackets: `::1` of `[::1]`."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 

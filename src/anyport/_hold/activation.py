@@ -20,7 +20,7 @@ FIRST = 3  # SD_LISTEN_FDS_START
 
 
 def variables(names: "Sequence[str]") -> "dict[str, str]":
-    """What the program finds in its environment; for the process that becomes it."""
+    """Return what the program finds in its environment; for the process that becomes it."""
     return {"LISTEN_FDS": str(len(names)), "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": ":".join(names)}
 
 
@@ -33,7 +33,7 @@ def arrange(fds: "Sequence[int]") -> None:
 
 
 def caller_environment() -> "dict[str, str]":
-    """Our environment as the caller gave it: where there is no locale, Python sets LC_CTYPE for itself (PEP 538)."""
+    """Return our environment as the caller gave it: without a locale Python sets LC_CTYPE for itself (PEP 538)."""
     env = dict(os.environ)
     try:
         if "LC_CTYPE" in env:
@@ -46,7 +46,7 @@ def caller_environment() -> "dict[str, str]":
 
 
 def launcher(fds: "Sequence[int]", names: "Sequence[str]") -> "list[str]":
-    """What to put in front of a command so that it is started with these sockets."""
+    """Return what to put in front of a command so that it is started with these sockets."""
     return [sys.executable, "-I", "-S", __file__, ",".join(map(str, fds)), ":".join(names)]
 
 

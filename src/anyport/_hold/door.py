@@ -36,7 +36,7 @@ _PLACES = (("::", 0), ("::", 1), ("0.0.0.0", None), ("127.255.255.254", None), (
 
 
 def forget_reuseport(port: int, bind: "Callable[[_socket.socket, Any], object]" = _socket.socket.bind) -> None:
-    """While the door is open, or if `bind` can do without: undo what a visitor with SO_REUSEPORT leaves on a TCP port.
+    """Undo what a visitor with SO_REUSEPORT leaves on a TCP port; the door must be open, or `bind` do without.
 
     The kernel remembers at the port that a socket with the option was bound to it (net/ipv4/inet_connection_sock.c,
     inet_csk_update_fastreuse), and would let others of the same user in who set it, even past a shut door.  Binding a

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from anyport._find.find import warn
 from anyport._find.found import answer
-from anyport._find.selection import Selection
+from anyport._find.selection import select_many, select_one
 from anyport._hold.door import forget_reuseport, open_door, shut_door
 from anyport.errors import HandOverUnavailable, InvalidSelection
 
@@ -16,24 +16,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
-    from typing import Any, NoReturn, Self, Unpack
+    from typing import Any, Self, Unpack
 
     from anyport._find.found import Answer
-    from anyport._find.selection import ManyWords, OneWords
+    from anyport._find.selection import ManyOptions, OneOptions
 
 
-class BornOfFunction(type):
-    """A class without a public constructor: what it makes has something behind it that a function has to get first."""
-
-    def __call__(cls, *_args: object, **_kwargs: object) -> "NoReturn":
-        raise TypeError(f"{cls.__name__} has no public constructor: call anyport.hold(), hold_many() or run()")
-
-    def made(cls, *args: object, **kwargs: object) -> "Any":  # noqa: ANN401 - of the class that it is called on
-        return super().__call__(*args, **kwargs)
+def no_constructor(kind: type) -> TypeError:
+    """Return the error for whoever calls this class: its objects have something that a function has to get first."""
+    return TypeError(f"{kind.__name__} has no public constructor: call anyport.hold(), hold_many() or run()")
 
 
-class _Releasable(metaclass=BornOfFunction):
-    """Something that the end of a `with` block releases."""
+class _Releasable:
+    """Something that a function has made, and that the end of a `with` block releases."""
+
+    def __init__(self, *_args: object, **_kwargs: object) -> None:
+        raise no_constructor(type(self))
 
     def release(self) -> None:
         raise NotImplementedError
@@ -57,16 +55,26 @@ class Hold(_Releasable):
     Attributes: `port` (int); `exclusive` (bool).
     """
 
-    def __init__(self, port: int, sockets: "list[socket.socket]", *, exclusive: bool) -> None:
+    port: int
+    exclusive: bool
+    _sockets: "list[socket.socket]"
+    _inside: int  # of how many blocks of `handing_over`
+    _mutex: threading.Lock
+
+    @classmethod
+    def made(cls, port: int, sockets: "list[socket.socket]", *, exclusive: bool) -> "Self":
+        """Return the hold of a port by these sockets; `anyport.hold` gets them."""
+        self = cls.__new__(cls)
         self.port = port
         self.exclusive = exclusive
         self._sockets = sockets
         self._inside = 0
         self._mutex = threading.Lock()
+        return self
 
     @property
     def sockets(self) -> "tuple[socket.socket, ...]":
-        """The sockets that hold the port, one for each address and protocol asked for; none after `release`."""
+        """Return the sockets that hold the port, one for each address and protocol asked for; none after `release`."""
         return tuple(self._sockets)
 
     @contextmanager
@@ -125,7 +133,7 @@ class Hold(_Releasable):
         return sock
 
     def inherit(self, command: "Sequence[str]", *, env: "Mapping[str, str] | None" = None) -> "dict[str, Any]":
-        """Arguments for `subprocess.Popen` that start a program with this port by socket activation.
+        """Return arguments for `subprocess.Popen` that start a program with this port by socket activation.
 
         `subprocess.Popen(**held.inherit(["gunicorn", "app:app"]))`: the program gets the sockets as descriptors from 3
         on, TCP ones listening, and LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES in its environment (sd_listen_fds(3)).
@@ -181,12 +189,18 @@ class Hold(_Releasable):
 class Holds(_Releasable):
     """Several holds, in the order of their labels; made by `anyport.hold_many`, ended together by `release`."""
 
-    def __init__(self, holds: "Iterable[Hold]") -> None:
+    _holds: "tuple[Hold, ...]"
+
+    @classmethod
+    def made(cls, holds: "Iterable[Hold]") -> "Self":
+        """Return these holds as one; `anyport.hold_many` gets them."""
+        self = cls.__new__(cls)
         self._holds = tuple(holds)
+        return self
 
     @property
     def ports(self) -> "list[int]":
-        """The numbers."""
+        """Return the numbers, in the order of the labels."""
         return [each.port for each in self._holds]
 
     def release(self) -> None:
@@ -207,7 +221,9 @@ class Holds(_Releasable):
         return f"<Holds of ports {', '.join(map(str, self.ports))}>"
 
 
-def hold(port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **words: "Unpack[OneWords]") -> Hold:
+def hold(
+    port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, **options: "Unpack[OneOptions]"
+) -> Hold:
     """Find an unused port and keep it: the kernel gives it to nobody, until `release` or the end of a `with` block.
 
     A program that sets SO_REUSEADDR, which nearly all servers do, may bind and listen while the hold lasts: that is how
@@ -218,7 +234,7 @@ def hold(port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, 
     Args:
         port: a number, or several, to try first (1-65535).
         exclusive: keep out those with SO_REUSEADDR too.
-        words: the others of `find`, from `only` to `strict`.
+        options: the others of `find`, from `only` to `strict`.
 
     Raises:
         The errors of `find`.
@@ -229,7 +245,7 @@ def hold(port: "int | Iterable[int] | None" = None, *, exclusive: bool = False, 
 
     The rules of bind: socket(7), ip(7) and net/ipv4/inet_connection_sock.c.
     """
-    selection = Selection(port, count=1, **words)
+    selection = select_one("hold", port, options)
     return _held(answer(selection, warn, hold=True), exclusive=exclusive)[0]
 
 
@@ -238,7 +254,7 @@ def hold_many(
     *,
     port: "int | Iterable[int] | None" = None,
     exclusive: bool = False,
-    **words: "Unpack[ManyWords]",
+    **options: "Unpack[ManyOptions]",
 ) -> Holds:
     """Find and keep several different unused ports, all or none.
 
@@ -248,11 +264,10 @@ def hold_many(
         count: how many (1-65535; default: as many as labels in `as_`, else 1).
         port: a number, or several, to try first (1-65535).
         exclusive: keep out those with SO_REUSEADDR too.
-        words: the others of `find_many`, from `only` to `strict`.
+        options: the others of `find_many`, from `only` to `strict`.
     """
-    selection = Selection(port, count=count, **words)
-    holds: Holds = Holds.made(_held(answer(selection, warn, hold=True), exclusive=exclusive))
-    return holds
+    selection = select_many("hold_many", count, port, options)
+    return Holds.made(_held(answer(selection, warn, hold=True), exclusive=exclusive))
 
 
 def _held(found: "Answer", *, exclusive: bool) -> "list[Hold]":

@@ -29,8 +29,8 @@ def start(
 ) -> "tuple[int, Callable[[], None]]":
     """Fork a process that keeps these sockets, with open doors, until one of the descriptors `ends` is readable.
 
-    Or until `seconds` are over, or it gets SIGTERM.  It ends at once unless the function that comes with its pid is
-    called: so nothing stays held that nobody was told of.  ResourceLimit when there can be no process.
+    It ends then, after `seconds`, or when it gets SIGTERM.  It ends at once unless the function that comes with its
+    pid is called: so nothing stays held that nobody was told of.  ResourceLimit when there can be no process.
     """
     open_door(sockets)
     until = None if seconds is None else time.monotonic() + seconds
@@ -85,7 +85,7 @@ def _take_name() -> None:
 
 
 def release(port: int) -> "list[int]":
-    """End the background processes that hold a port, and wait for their end; all the ports that they held.
+    """End the background processes that hold a port, wait for their end, and return all the ports that they held.
 
     AnyportError if there is none that we can see, or may end.
     """
@@ -125,7 +125,7 @@ def _holders_of(port: int) -> "list[int]":
     if not found:
         raise AnyportError(
             f"{port} is not held by `anyport hold`, as far as can be seen",
-            hint=f"`anyport who {port}` says what has it; `anyport run` holds a port as long as its program runs",
+            hint=f"`anyport who {port}` shows what is using it; `anyport run` holds a port as long as its program runs",
         )
     return found
 

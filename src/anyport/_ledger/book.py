@@ -45,7 +45,7 @@ class Book:
     """One ledger.  All but `acquire` is for whoever has acquired it, and has not released it yet.
 
     `now` is the time of `acquire`, one for all that is decided under the lock; `turn` how far the quiet range has been
-    given out; `alone` says that other processes have other ledgers.  `aged` and `full_until` belong to `turns`.
+    given out; `alone` says that other processes have other ledgers.
     """
 
     __slots__ = (
@@ -107,15 +107,15 @@ class Book:
         self._turned = True
 
     def record(self, port: int) -> bytes:
-        """The record of one port."""
+        """Return the record of one port."""
         return os.pread(self._fd, SLOT, offset(port)).ljust(SLOT, b"\0")
 
     def records_from_turn(self, count: int) -> bytes:
-        """The records of the next turns, side by side; all of them in the quiet range's first lap."""
+        """Return the records of the next turns, side by side; whoever asks for them ends with the lap."""
         return os.pread(self._fd, count * SLOT, offset_of_turn(self.turn)).ljust(count * SLOT, b"\0")
 
     def records(self) -> bytes:
-        """The whole file; one that was cut short lacks claims, nothing else."""
+        """Return the whole file; one that was cut short lacks claims, nothing else."""
         return os.pread(self._fd, WHOLE, 0).ljust(WHOLE, b"\0")
 
     def claim(self, port: int, keep: int, kind: int, owner: int, old: bytes) -> None:
@@ -134,14 +134,14 @@ class Book:
         self._write(records, offset_of_turn(self.turn))
 
     def readable(self) -> bytes:
-        """What can still be read of the file, with or without the lock."""
+        """Return what can still be read of the file, with or without the lock."""
         try:
             return self.records() if self._fd >= 0 and is_file(self._fd, self._inode) else b""
         except OSError:
             return b""
 
     def forget_lock(self) -> None:
-        """In a forked child: the parent's open file, and with it the lock, is not ours."""
+        """Close the file in a forked child: it is the parent's open file, and with it the lock is not ours."""
         self._mutex = _thread.allocate_lock()
         self._close()
 
@@ -170,7 +170,7 @@ class Book:
         raise locked(self.path, "others, in turn,", _QUEUE)
 
     def _changed(self) -> int:
-        """When somebody last wrote to the file, as whoever has had the lock nearly always does."""
+        """Return when somebody last wrote to the file, as whoever has had the lock nearly always does."""
         return os.fstat(self._fd).st_mtime_ns if self._fd >= 0 else 0
 
     def _try_lock(self) -> bool:
@@ -224,20 +224,20 @@ class Book:
             self._mutex.release()
 
     def _trouble(self, error: OSError) -> OSError:
-        """The error as one of the ledger, unless there are no descriptors left: then nothing at all works."""
+        """Return the error as one of the ledger, unless there are no descriptors left: then nothing at all works."""
         if isinstance(error, LedgerError):
             return error
         if error.errno in (EMFILE, ENFILE):
             return ResourceLimit.of(error, "the ledger can't be opened")
         return LedgerError(
             f"the ledger {self.path} can't be used: {error.strerror} (errno {error.errno})",
-            hint=f"free or mend its place, or name a file in {place.VARIABLE}",
+            hint=f"make room for it or repair it, or name a file in {place.VARIABLE}",
             errno=error.errno,
         )
 
 
 def locked(path: str, by: str, seconds: float) -> LedgerError:
-    """The error for a ledger whose lock was waited for in vain."""
+    """Return the error for a ledger that others kept locked for so long."""
     return LedgerError(
         f"the ledger {path} has been locked by {by} for {seconds:g} s",
         hint=f"`fuser -v {path}` shows who has it open",
@@ -245,7 +245,7 @@ def locked(path: str, by: str, seconds: float) -> LedgerError:
 
 
 def is_file(fd: int, inode: "tuple[int, int]") -> bool:
-    """Whether this descriptor still is the file with that inode."""
+    """Tell whether this descriptor still is the file with that inode."""
     try:
         found = os.fstat(fd)
     except OSError:
@@ -259,5 +259,5 @@ def _write_all(fd: int, data: bytes, at: int) -> None:
 
 
 def new_header(boot: int) -> bytes:
-    """A header whose turn is drawn by chance, so that two new ledgers do not give the same numbers."""
+    """Return a header whose turn is drawn by chance, so that two new ledgers do not give the same numbers."""
     return pack_header(boot, int.from_bytes(os.urandom(4), "little"))

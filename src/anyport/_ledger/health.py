@@ -35,10 +35,10 @@ class Health(NamedTuple):
 
 
 def examine(namespace: int) -> Health:
-    """Of this user's ledger for the network namespace with this cookie, which must be the caller's."""
+    """Return the health of this user's ledger for the network namespace with this cookie, the caller's own."""
     remarks: list[tuple[str, str]] = []
 
-    def note(message: str, hint: str) -> None:
+    def note(_kind: str, message: str, hint: str) -> None:
         remarks.append((message, hint))
 
     paths = place.paths(namespace)
@@ -60,7 +60,7 @@ def examine(namespace: int) -> Health:
 
 
 def _future(paths: "Sequence[str]", remarks: "list[tuple[str, str]]") -> str:
-    """Where the next call will begin one, as far as can be told without doing it; an empty text if there is one."""
+    """Tell where the next call will begin one, as far as is known without doing it; an empty text if there is one."""
     is_named = bool(os.environ.get(place.VARIABLE))
     for path in paths:
         folder = os.path.dirname(path)
@@ -78,7 +78,7 @@ def _future(paths: "Sequence[str]", remarks: "list[tuple[str, str]]") -> str:
 
 
 def _stranger(folder: str) -> str:
-    """Why this is no folder of ours, or an empty text."""
+    """Say why this is no folder of ours, or an empty text."""
     found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode):
         return "it is no folder"

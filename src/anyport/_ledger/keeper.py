@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from anyport.errors import Tell
+
     T = TypeVar("T")
-    Warn = Callable[[str, str], None]
 
 _MOST = 16  # ledgers open at a time, in a process that goes from one network namespace to the next
 _AGAIN = 60.0  # seconds after which a ledger that failed is tried again
@@ -25,35 +26,35 @@ _replaced: "dict[tuple[int, str | None], float]" = {}
 _told: "set[str]" = set()
 
 
-def ledger(namespace: int, warn: "Warn") -> Ledger:
+def ledger(namespace: int, tell: "Tell") -> Ledger:
     """Return the ledger of the network namespace with this cookie, which must be the caller's.
 
-    `warn` gets (message, hint), once a process for each message.
+    `tell` gets each warning once a process.
     """
     key = (namespace, os.environ.get(place.VARIABLE))
     found = _ledgers.get(key)
     if found is None or (_replaced and time.monotonic() > _replaced.get(key, float("inf"))):
         if len(_ledgers) >= _MOST:
             _ledgers.pop(next(iter(_ledgers)), None)  # closed when nobody uses it any more
-        found = _ledgers[key] = Ledger(lambda: place.open_ledger(namespace, _once(warn)))
+        found = _ledgers[key] = Ledger(lambda: place.open_ledger(namespace, _once(tell)))
         _replaced.pop(key, None)
     return found
 
 
-def with_ledger(namespace: int, warn: "Warn", act: "Callable[[Ledger | None], T]") -> "T":
+def with_ledger(namespace: int, tell: "Tell", act: "Callable[[Ledger | None], T]") -> "T":
     """Return what `act` makes of the ledger, or of its replacement if that fails it; of None if there is neither."""
-    found: Ledger | None = ledger(namespace, warn)
+    found: Ledger | None = ledger(namespace, tell)
     for _ in range(2):
         if found is None:
             break
         try:
             return act(found)
         except LedgerError as error:
-            found = replacement(namespace, found, error, warn)
+            found = replacement(namespace, found, error, tell)
     return act(None)
 
 
-def replacement(namespace: int, broken: Ledger, error: LedgerError, warn: "Warn") -> "Ledger | None":
+def replacement(namespace: int, broken: Ledger, error: LedgerError, tell: "Tell") -> "Ledger | None":
     """Put a ledger of this process, which its forks share, in the place of a broken one for a minute.
 
     None where not even that can be had: then nothing is known of claims.
@@ -63,7 +64,8 @@ def replacement(namespace: int, broken: Ledger, error: LedgerError, warn: "Warn"
     if current is not None and current is not broken:
         return current  # another thread has done it
     if not broken.alone:
-        _once(warn)(f"{error}; only this process and its forks know the ports given out now", error.hint)
+        message = f"{error}; only this process and its forks know the ports given out now"
+        _once(tell)("warning", message, error.hint)
     try:
         memory = _Memory(broken.readable())
     except OSError:
@@ -100,13 +102,13 @@ class _Memory:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC), path, False
 
 
-def _once(warn: "Warn") -> "Warn":
-    def warn_once(message: str, hint: str) -> None:
+def _once(tell: "Tell") -> "Tell":
+    def tell_once(kind: str, message: str, hint: str) -> None:
         if message not in _told:
             _told.add(message)
-            warn(message, hint)
+            tell(kind, message, hint)
 
-    return warn_once
+    return tell_once
 
 
 def _after_fork() -> None:

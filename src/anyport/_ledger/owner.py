@@ -10,7 +10,7 @@ from anyport._ledger.record import PROCESS, pack_process, process_of, unpack_pro
 
 
 def owner_of(pid: int) -> "int | None":
-    """The owner field for a process; None if it has ended, or /proc does not show it."""
+    """Return the owner field for a process; None if it has ended, or /proc does not show it."""
     from anyport._linux import proc  # no plain `anyport` needs it
 
     found = proc.stat(pid)
@@ -18,7 +18,7 @@ def owner_of(pid: int) -> "int | None":
 
 
 def lives(owner: int) -> bool:
-    """Whether the process that this field stands for has not ended; True for one of another pid namespace."""
+    """Tell whether the process that this field stands for has not ended; True for one of another pid namespace."""
     from anyport._linux import proc
 
     if not is_seen_here(owner):
@@ -31,18 +31,18 @@ def lives(owner: int) -> bool:
 
 
 def is_seen_here(owner: int) -> bool:
-    """Whether the process that this field stands for is, or was, of our own pid namespace."""
+    """Tell whether the process that this field stands for is, or was, of our own pid namespace."""
     namespace = unpack_process(owner)[2]
     return namespace != 0 and namespace == _namespace()
 
 
 def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
-    """Whether the record is a claim at `now` whose owner lives, and not one by this name (0: nobody's)."""
+    """Tell whether the record is a claim at `now` whose owner lives, and not one by this name (0: nobody's)."""
     return record.is_claimed(data, now, name) and (data[0] != PROCESS or lives(process_of(data)))
 
 
 def _namespace() -> int:
-    """Some bits of the number of our pid namespace, never 0; 0 where /proc does not show it."""
+    """Return some bits of the number of our pid namespace, never all 0; 0 where /proc does not show it."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino % 1023 + 1
     except OSError:

@@ -10,9 +10,7 @@ from anyport.errors import LedgerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Warn = Callable[[str, str], None]
+    from anyport.errors import Tell
 
 VARIABLE = "ANYPORT_LEDGER"
 _STALE = 25 * 3600.0  # seconds without a write: an hour past the longest claim
@@ -26,14 +24,14 @@ class _NotOurs(Exception):
     """Somebody else has the place, or put something else there."""
 
 
-def open_ledger(namespace: int, warn: "Warn", *, tidy: bool = True) -> "tuple[int, str, bool]":
-    """A descriptor and the path of this user's ledger for this network namespace, and whether the user named it.
+def open_ledger(namespace: int, tell: "Tell", *, tidy: bool = True) -> "tuple[int, str, bool]":
+    """Return a descriptor and the path of this user's ledger for a network namespace, and whether the user named it.
 
     LedgerError if there is no place.  With `tidy` modes that somebody changed are mended, and ledgers that nobody uses
     any more removed.
 
     The place is the first of /run/user/UID, /dev/shm and /tmp that is ours.  It never depends on XDG_RUNTIME_DIR, which
-    is missing under cron, su and CI and would split the ledger in two.  `warn` gets (message, hint) of a place that
+    is missing under cron, su and CI and would split the ledger in two.  `tell` gets a warning of a place that
     somebody else has taken.  Raises OSError (EMFILE, ENFILE) when there is no descriptor left.
     """
     shared = os.environ.get(VARIABLE)
@@ -44,7 +42,8 @@ def open_ledger(namespace: int, warn: "Warn", *, tidy: bool = True) -> "tuple[in
         try:
             return *_open_own(folder, _name(namespace), tidy=tidy), False
         except _NotOurs as error:
-            warn(f"the ledger can't be kept in {folder}: {error}", f"remove it, or name a file in {VARIABLE}")
+            hint = f"remove it, or name a file in {VARIABLE}"
+            tell("warning", f"the ledger can't be kept in {folder}: {error}", hint)
             failures.append(f"{folder}: {error}")
         except OSError as error:
             if error.errno in (EMFILE, ENFILE):
@@ -57,7 +56,7 @@ def open_ledger(namespace: int, warn: "Warn", *, tidy: bool = True) -> "tuple[in
 
 
 def existing(namespace: int) -> "str | None":
-    """The path of the first ledger of this user's that is there; nothing is made or opened."""
+    """Return the path of the first ledger of this user's that is there; nothing is made or opened."""
     is_named = bool(os.environ.get(VARIABLE))
     for path in paths(namespace):
         if os.path.isfile(path) and (is_named or _is_ours(os.path.dirname(path))):
@@ -78,9 +77,9 @@ def _name(namespace: int) -> str:
 
 
 def _open_shared(name: str) -> "tuple[int, str]":
-    """The file that the user named: no check of its owner, its mode stays as it is.
+    """Open the file that the user named, whoever owns it, and leave its mode as it is.
 
-    But it must be a ledger, or empty: any other file would be overwritten.
+    It must be a ledger, or empty: any other file would be overwritten.
     """
     try:
         path = os.path.abspath(name)  # the current folder may be another one when the path is looked at again
@@ -98,7 +97,7 @@ def _open_shared(name: str) -> "tuple[int, str]":
 
 
 def check_content(fd: int, path: str) -> None:
-    """LedgerError if a file that the user named holds something else than a ledger, which may be of value."""
+    """Raise LedgerError if a file that the user named holds something else than a ledger, which may be of value."""
     reason = _no_ledger(fd)
     if reason:
         raise _unusable(path, reason)
@@ -120,7 +119,7 @@ def _open_or_make(path: str) -> int:
 
 
 def _no_ledger(fd: int) -> str:
-    """Why this is no file to keep a ledger in, or an empty text."""
+    """Say why this is no file to keep a ledger in, or an empty text."""
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         return "not a regular file"
@@ -133,7 +132,7 @@ def _no_ledger(fd: int) -> str:
 
 
 def paths(namespace: int) -> "list[str]":
-    """Where this user's ledger for a network namespace may lie, the first choice first."""
+    """Return where this user's ledger for a network namespace may lie, the first choice first."""
     if named := os.environ.get(VARIABLE):
         return [os.path.abspath(named)]
     return [f"{folder}/{_name(namespace)}" for folder in _folders(os.geteuid())]

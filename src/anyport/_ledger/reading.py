@@ -19,7 +19,7 @@ from anyport._linux.sysctl import boot_word
 
 
 def slots(namespace: int) -> bytes:
-    """The whole ledger of this user for that network namespace; nothing if there is none, or it can't be read.
+    """Return the whole ledger of this user for that network namespace; nothing if there is none, or it can't be read.
 
     Records are written whole (16 bytes in one call), so without the lock each by itself is right all the same.
     """
@@ -40,7 +40,7 @@ def slots(namespace: int) -> bytes:
 
 
 def given(content: bytes, port: int) -> "tuple[float, float] | None":
-    """Seconds since a port was given out, and until its claim ends; None if it is not claimed, or by a process."""
+    """Return the seconds since a port was given out, and until its claim ends; None if it has none, or a process's."""
     now = boot_microseconds()
     record = record_in(content, port)
     if process_of(record) or not is_claimed(record, now):
@@ -49,7 +49,7 @@ def given(content: bytes, port: int) -> "tuple[float, float] | None":
 
 
 def given_to(content: bytes, port: int) -> int:
-    """The pid of the living process that a portserver gave the port to, or 0."""
+    """Return the pid of the living process that a portserver gave the port to, or 0."""
     record = record_in(content, port)
     owner = process_of(record)
     return unpack_process(owner)[0] if owner and is_claimed(record, boot_microseconds()) else 0

@@ -49,7 +49,7 @@ def pack_header(boot: int, turn: int) -> bytes:
 
 
 def unpack_header(data: bytes, boot: int) -> "int | None":
-    """The turn, or None if this is no header of ours, or one of another boot (0: which is not known)."""
+    """Return the turn, or None if this is no header of ours, or one of another boot (0: which is not known)."""
     if len(data) != SLOT:
         return None
     magic, of_boot, turn, _ = _header.unpack(data)
@@ -57,7 +57,7 @@ def unpack_header(data: bytes, boot: int) -> "int | None":
 
 
 def offset(port: int) -> int:
-    """Where in the file the port's record begins."""
+    """Return where in the file the port's record begins."""
     return (QUIET.start + turn_of(port) if port in QUIET else port) * SLOT
 
 
@@ -66,13 +66,13 @@ def offset_of_turn(turn: int) -> int:
 
 
 def record_in(slots: bytes, port: int) -> bytes:
-    """One port's record out of the whole file."""
+    """Return one port's record out of the whole file."""
     at = offset(port)
     return slots[at : at + SLOT]
 
 
 def name_owner(name: int, now: int) -> int:
-    """The owner field of a claim of kind NAME."""
+    """Return the owner field of a claim of kind NAME."""
     return name << 32 | now // 1_000_000
 
 
@@ -81,7 +81,7 @@ def pack_claim(deadline: int, kind: int, owner: int) -> bytes:
 
 
 def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
-    """Whether the record is a claim at `now`, and not one by this name (0: nobody's)."""
+    """Tell whether the record is a claim at `now`, and not one by this name (0: nobody's)."""
     if data == NOTHING or len(data) != SLOT:
         return False
     word, owner = _record.unpack(data)
@@ -91,26 +91,26 @@ def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
 
 
 def pack_process(pid: int, started: int, namespace: int) -> int:
-    """The owner field of a claim of kind PROCESS.
+    """Return the owner field of a claim of kind PROCESS.
 
-    22 bits of the pid (/proc/sys/kernel/pid_max is at most 2**22), 32 of when it started in clock ticks since boot, and
-    10 of what its pid namespace is known by.
+    It has 22 bits of the pid (/proc/sys/kernel/pid_max is at most 2**22), 32 of when the process started in clock ticks
+    since boot, and 10 of what its pid namespace is known by.
     """
     return (pid & 0x3FFFFF) << 42 | (started & 0xFFFFFFFF) << 10 | namespace & 0x3FF
 
 
 def unpack_process(owner: int) -> "tuple[int, int, int]":
-    """The pid, when it started and the pid namespace, as far as they were kept."""
+    """Return the pid, when it started and the pid namespace, as far as they were kept."""
     return owner >> 42, owner >> 10 & 0xFFFFFFFF, owner & 0x3FF
 
 
 def process_of(data: bytes) -> int:
-    """The owner field of a record of kind PROCESS, or 0."""
+    """Return the owner field of a record of kind PROCESS, or 0."""
     return int.from_bytes(data[8:], "little") if data[:1] == _PROCESS else 0
 
 
 def claims_in(slots: bytes, now: int, lives: "Lives") -> "dict[int, int]":
-    """When each port with a claim was given out, from the bytes of the whole file, of which most is 0 most often.
+    """Return when each port with a claim was given out, from the bytes of the whole file, most of which are 0.
 
     `lives` says of the owner field of a claim of kind PROCESS whether that process does; if not, it is no claim.
     """
@@ -123,14 +123,17 @@ def claims_in(slots: bytes, now: int, lives: "Lives") -> "dict[int, int]":
 
 
 def claims_by_turn(slots: bytes, now: int, lives: "Lives") -> "list[tuple[int, int, int]]":
-    """(when given, port, deadline) of each claimed number of 10000-29999, in the order of turns."""
+    """Return (when given, port, deadline) of each claimed number of 10000-29999, in the order of turns."""
     first = offset_of_turn(0)
     claims = enumerate(claims_in_row(slots[first : first + len(QUIET) * SLOT], now, lives))
     return [(given, quiet_at(turn), deadline) for turn, (given, deadline) in claims if deadline]
 
 
 def claims_in_row(data: bytes, now: int, lives: "Lives") -> "Iterator[tuple[int, int]]":
-    """(when given, deadline) of each of these records; (0, 0) for one that is no claim; `lives` as above."""
+    """Yield (when given, deadline) of each of these records; (0, 0) for one that is no claim.
+
+    `lives` says of the owner field of a claim of kind PROCESS whether that process does; if not, it is no claim.
+    """
     last = now + LONGEST
     for word, owner in _record.iter_unpack(data):
         deadline, kind = word >> 8, word & 0xFF
@@ -145,12 +148,12 @@ def deadline_of(data: bytes) -> int:
 
 
 def name_of(data: bytes) -> int:
-    """The hash of the name that a record is a claim for, or 0."""
+    """Return the hash of the name that a record is a claim for, or 0."""
     return int.from_bytes(data[12:], "little") if data[0] == NAME else 0
 
 
 def given_at(data: bytes) -> int:
-    """When a claimed number was given out, for finding the one given longest ago."""
+    """Return when a claimed number was given out, for finding the one given longest ago."""
     owner = int.from_bytes(data[8:], "little")
     return owner if data[0] == GIVEN else _when(data[0], owner, deadline_of(data))
 

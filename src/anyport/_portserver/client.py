@@ -37,7 +37,10 @@ class Served:
 
 
 def ask(server: str, pid: int, count: int) -> "list[int]":
-    """So many different ports for the process with this pid, which keeps them until it ends; PortServerError."""
+    """Return so many different ports for the process with this pid, which keeps them until it ends.
+
+    PortServerError if the server can't be asked, or has too few.
+    """
     path = wire.sun_path(server)
     ports: list[int] = []
     while len(ports) < count:
@@ -49,7 +52,10 @@ def ask(server: str, pid: int, count: int) -> "list[int]":
 
 
 def reach(server: str) -> None:
-    """Connect to the server and see whose it is, without a request; PortServerError, or InvalidSelection."""
+    """Connect to the server and see whose it is, without a request.
+
+    PortServerError if it can't be asked, InvalidSelection if it has no address.
+    """
     _answer(server, wire.sun_path(server), b"")
 
 
@@ -63,13 +69,13 @@ def _ask(server: str, path: bytes, pid: int) -> int:
     if not port:
         raise PortServerError(
             f"the portserver {server} gave no port to process {pid}: it has none left, or refuses that process",
-            hint="what the server writes says why",
+            hint="the server's own output shows why",
         )
     return port
 
 
 def _answer(server: str, path: bytes, request: bytes) -> bytes:
-    """What a server that is believed says to a request; nothing if that is empty."""
+    """Return what a server says to a request, once it is known whose it is; nothing to an empty one."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         return _talk(sock, server, path, request)
@@ -112,7 +118,7 @@ def _limit(sock: "_socket.socket", end: float) -> None:
 
 
 def _check_peer(sock: "_socket.socket", server: str) -> None:
-    """It must be this user's or root's: of a socket that systemd listens on for a service, the peer is root."""
+    """Raise unless it is this user's or root's: of a socket that systemd listens on for a service, the peer is root."""
     uid, own = peer_of(sock)[1], os.geteuid()
     if uid not in (own, 0):
         raise PortServerError(

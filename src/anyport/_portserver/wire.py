@@ -14,7 +14,7 @@ class Garbage(ValueError):
 
 
 def sun_path(address: str) -> bytes:
-    """What bind and connect take for an address: a path, or `@name` for an abstract one (unix(7))."""
+    """Return what bind and connect take for an address: a path, or `@name` for an abstract one (unix(7))."""
     path = address.encode("utf-8", "surrogateescape")
     if path[:1] == b"@":
         path = b"\0" + path[1:]
@@ -28,7 +28,7 @@ def sun_path(address: str) -> bytes:
 
 
 def written(path: "str | bytes") -> str:
-    """The other way round: what getsockname gives, as it is written."""
+    """Write the address that getsockname gives as `sun_path` reads it."""
     text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else path
     return f"@{text[1:]}" if text.startswith("\0") else text
 
@@ -38,7 +38,7 @@ def request(pid: int) -> bytes:
 
 
 def read_request(data: bytes) -> "int | None":
-    """The pid, or None while the line is not whole; Garbage if it will never be a request."""
+    """Return the pid, or None while the line is not whole; Garbage if it will never be a request."""
     line, newline, _ = data.partition(b"\n")
     if not newline and len(data) <= LONGEST:
         return None
@@ -49,12 +49,12 @@ def read_request(data: bytes) -> "int | None":
 
 
 def answer(port: int) -> bytes:
-    """The answer's line; an empty one for 0: no port."""
+    """Return the answer's line; an empty one for 0: no port."""
     return b"%d\n" % port if port else b"\n"
 
 
 def read_answer(data: bytes) -> int:
-    """The port, or 0 if the server gives none, which some say by 0 or by nothing at all; Garbage for all else."""
+    """Return the port, or 0 if the server gives none, which some say by 0 or by nothing; Garbage for all else."""
     word = data.partition(b"\n")[0].strip()
     if word in (b"", b"0"):
         return 0

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from anyport._find.remarks import Tell
+    from anyport.errors import Tell
 
 
 def check_log(path: str) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from anyport._find.found import Answer
-    from anyport._find.remarks import Tell
     from anyport._occupant import Refusal
+    from anyport.errors import Tell
 
     Write = Callable[[Answer, tuple[str, ...], int], str]
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from anyport._find.find import warn
 from anyport._find.selection import Selection
-from anyport._hold.hold import BornOfFunction
+from anyport._hold.hold import no_constructor
 from anyport._linux.proc import stat
 from anyport._ports import items, parse_ports
 from anyport._run.order import FROM_LIBRARY, pack, plan_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Any, Self, Unpack
 
-    from anyport._find.selection import ManyWords
+    from anyport._find.selection import ManyOptions
 
     Stream = int | IO[Any] | None
 
@@ -34,7 +34,7 @@ _COMMAND = "import sys; sys.path.append(sys.argv.pop(1)); from anyport.__main__ 
 _GRACE = 10.0  # seconds that a program may take to end after SIGTERM, before it is killed
 
 
-class Running(metaclass=BornOfFunction):
+class Running:
     """A program that has its port: made by `anyport.run`, ended by `terminate` or the end of a `with` block.
 
     Between them stands a runner, a process of its own that holds the port and passes signals on.  When the process
@@ -46,13 +46,29 @@ class Running(metaclass=BornOfFunction):
     PIPE was asked for, `stdin`, `stdout` and `stderr`.
     """
 
-    def __init__(self, runner: "subprocess.Popen[bytes]", pid: int, ports: "list[int]", hand_over: str) -> None:
+    pid: int
+    ports: "list[int]"
+    hand_over: str
+    stdin: "IO[bytes] | None"
+    stdout: "IO[bytes] | None"
+    stderr: "IO[bytes] | None"
+    _runner: "subprocess.Popen[bytes]"
+    _owner: int
+
+    def __init__(self, *_args: object, **_kwargs: object) -> None:
+        raise no_constructor(type(self))
+
+    @classmethod
+    def made(cls, runner: "subprocess.Popen[bytes]", pid: int, ports: "list[int]", hand_over: str) -> "Self":
+        """Return the program of this runner; `anyport.run` starts both."""
+        self = cls.__new__(cls)
         self.pid = pid
         self.ports = ports
         self.hand_over = hand_over
         self.stdin, self.stdout, self.stderr = runner.stdin, runner.stdout, runner.stderr
         self._runner = runner
         self._owner = os.getpid()
+        return self
 
     @property
     def port(self) -> int:
@@ -135,7 +151,7 @@ def run(  # noqa: PLR0913 - the options of the command
     stdout: "Stream" = None,
     stderr: "Stream" = None,
     process_group: "int | None" = None,
-    **options: "Unpack[ManyWords]",
+    **options: "Unpack[ManyOptions]",
 ) -> Running:
     """Start a program on an unused port that is held for it, and return when it is ready: it listens on the port.
 
@@ -265,5 +281,4 @@ def _when_ready(runner: "subprocess.Popen[bytes]", pipe: int) -> Running:
     except BaseException:
         _end(runner, started.pid)
         raise
-    running: Running = Running.made(runner, started.pid, started.ports, started.hand_over)
-    return running
+    return Running.made(runner, started.pid, started.ports, started.hand_over)

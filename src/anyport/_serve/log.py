@@ -7,9 +7,7 @@ from anyport._occupant import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Tell = Callable[[str, str, str], None]
+    from anyport.errors import Tell
 
 _MOST = 10  # refusals that are told in a second
 

@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import TypeVar
 
-    from anyport._find.remarks import Tell
     from anyport._ledger.turns import Ledger
     from anyport._ports import PortSet
+    from anyport.errors import Tell
 
     T = TypeVar("T")
-    Warn = Callable[[str, str], None]
 
 _AT_HAND = 64  # candidates, before the ledger is read as a whole
 _KEEP = LONGEST - 1_000_000  # microseconds that a claim lasts unless it is renewed: a day
@@ -46,11 +45,11 @@ class Pool:
     `owned` has them by the field that stands for a process in the ledger.
     """
 
-    def __init__(self, ports: "Iterable[int]", probe: "Probe", warn: "Warn", *, holding: bool = False) -> None:
+    def __init__(self, ports: "Iterable[int]", probe: "Probe", tell: "Tell", *, holding: bool = False) -> None:
         self._free = deque(ports)
         self._probe = probe
         self._namespace = probe.namespace()
-        self._warn = warn
+        self._tell = tell
         self._holding = holding
         self._used_up_until = 0.0
         self.owned: dict[int, list[int]] = {}
@@ -198,7 +197,7 @@ class Pool:
             finally:
                 ledger.release()
 
-        return keeper.with_ledger(self._namespace, self._warn, act_under_lock)
+        return keeper.with_ledger(self._namespace, self._tell, act_under_lock)
 
 
 ADDRESS = "@unittest-portserver"  # where portpicker's own server is by default
@@ -229,7 +228,4 @@ def pool_of(ports: "PortSet | None", tell: "Tell", *, holding: bool) -> Pool:
         hint = "a pool below it, such as 15000-24999, is safe from that; --hold is another way"
         tell("warning", f"{inside} of {len(numbers)} numbers lie in {ephemeral}: {danger}", hint)
 
-    def warn(message: str, hint: str) -> None:
-        tell("warning", message, hint)
-
-    return Pool(shuffled(numbers), probe, warn, holding=holding)
+    return Pool(shuffled(numbers), probe, tell, holding=holding)

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Mapping, Sequence
 
-    from anyport._find.remarks import Tell
     from anyport._linux.seccomp import Notification
     from anyport._ports import Number
+    from anyport.errors import Tell
 
     Outcome = tuple[int, Number | None]  # errno; the port on which the program can be reached now
 

@@ -318,7 +318,7 @@ def test_no_socket_at_all() -> None:
     """A sandbox without AF_INET: that is what `find` needs."""
     needs_root()
     found = examined(*within("no-inet", COMMAND), status=1)
-    assert "no port can be found: no socket to be had: Operation not permitted (errno 1)" in messages(found)
+    assert "no port can be found: no socket can be opened: Operation not permitted (errno 1)" in messages(found)
     assert len(found["warnings"]) == 1
     assert found["hand_overs"] == []
 

@@ -116,7 +116,7 @@ def test_release_leaves_others_alone() -> None:
     with bound("::", 20123):
         refused = anyport("hold", "--release", "20123")
     assert refused.returncode == 1
-    assert "`anyport who 20123` says what has it" in refused.stderr
+    assert "`anyport who 20123` shows what is using it" in refused.stderr
 
 
 def test_another_user_can_not_release_it() -> None:

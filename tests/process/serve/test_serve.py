@@ -82,7 +82,7 @@ def test_what_is_claimed_for_a_process_is_given_only_if_there_is_nothing_else(tm
             done = command(*words)
             assert done.stdout == "20100\n"
             note = (
-                f"anyport: note: 20100 is process {os.getpid()}'s by a portserver: all that was asked for is claimed\n"
+                f"anyport: note: a portserver gave 20100 to process {os.getpid()}: all that was asked for is claimed\n"
             )
             assert done.stderr == (note if words[0] == "--in" else "")
             assert claims() == {20100: os.getpid()}
