@@ -4,7 +4,7 @@ import os
 import time
 
 from anyport._ledger import place
-from anyport._ledger.book import Book, is_file, new_header
+from anyport._ledger.book import Book, Moved, is_file, new_header
 from anyport._linux.sysctl import boot_word
 from anyport.errors import LedgerError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Warn = Callable[[str, str], None]
 
 _MOST = 16  # ledgers open at a time, in a process that goes from one network namespace to the next
-_AGAIN = 60.0  # seconds after which a ledger that failed is tried again
+_AGAIN = 1.0  # seconds after which a ledger that failed is tried again, without waiting for it as long as before
 
 _books: "dict[tuple[int, str | None], Book]" = {}
 _replaced: "dict[tuple[int, str | None], float]" = {}
@@ -34,15 +34,22 @@ def book(namespace: int, warn: "Warn") -> Book:
     if found is None or (_replaced and time.monotonic() > _replaced.get(key, float("inf"))):
         if len(_books) >= _MOST:
             _books.pop(next(iter(_books)), None)  # closed when nobody uses it any more
-        found = _books[key] = Book(lambda: place.open_ledger(namespace, _once(warn)))
+        found = _books[key] = Book(lambda: place.open_ledger(namespace, _once(warn)), former=found)
         _replaced.pop(key, None)
     return found
+
+
+def is_astray(namespace: int) -> bool:
+    """Whether the other processes may use another ledger by now than the one that was opened here."""
+    key = (namespace, os.environ.get(place.VARIABLE))
+    found = _books.get(key)
+    return key in _replaced or (found is not None and not found.is_current())
 
 
 def with_book(namespace: int, warn: "Warn", act: "Callable[[Book | None], T]") -> "T":
     """What `act` makes of the book, or of its replacement if the book fails it; of None if there is neither."""
     found: Book | None = book(namespace, warn)
-    for _ in range(2):
+    for _ in range(3):
         if found is None:
             break
         try:
@@ -53,14 +60,21 @@ def with_book(namespace: int, warn: "Warn", act: "Callable[[Book | None], T]") -
 
 
 def replacement(namespace: int, broken: Book, error: LedgerError, warn: "Warn") -> "Book | None":
-    """Put a ledger of this process, which its forks share, in the place of a broken one for a minute.
+    """Put a ledger of this process, which its forks share, in the place of a broken one until that can be used again.
 
-    None where not even that can be had: then nothing is known of claims.
+    One that only has to be opened anew stays in its place.  None where not even that can be had: then nothing is known
+    of claims.
     """
     key = (namespace, os.environ.get(place.VARIABLE))
     current = _books.get(key)
+    if isinstance(error, Moved):
+        return broken
     if current is not None and current is not broken:
         return current  # another thread has done it
+    if broken.former:  # it failed again, and what was claimed meanwhile must not be forgotten
+        _replaced[key] = time.monotonic() + _AGAIN
+        _books[key] = broken.former
+        return broken.former
     if not broken.alone:
         _once(warn)(f"{error}; only this process and its forks know the ports given out now", error.hint)
     try:
