@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _AT_HAND = 64  # candidates, before the ledger is read as a whole
 _KEEP = LONGEST - 1_000_000  # microseconds that a claim lasts unless it is renewed: a day
 RENEW = 3600.0  # seconds
+SOON = 1.0  # seconds, while something is in the way: the claim of another, or the ledger can't be used
 _AGAIN = 0.1  # seconds until all numbers are tried again, of which none could be had
 
 
@@ -74,6 +75,7 @@ class Pool:
             return 0
         port = self._under_lock(lambda book: self._choose(book, owner))
         if port:
+            self._free.remove(port)
             self.owned.setdefault(owner, []).append(port)
             self._hold(port)
         else:
@@ -81,13 +83,18 @@ class Pool:
         return port
 
     def _choose(self, book: "Book | None", owner: int) -> int:
+        self._let_go_of_free()  # of one that was chosen when the ledger failed us, and is chosen anew now
         for port, record in self._candidates(book):
             if not self._probe.refusal(port):
                 if book:
                     book.claim(port, _KEEP, PROCESS, owner, record)
-                self._free.remove(port)
                 return port
         return 0
+
+    def _let_go_of_free(self) -> None:
+        if len(self._probe.held) > self.given:
+            for port in self._probe.held.keys() & set(self._free):
+                self._probe.let_go(port)
 
     def _candidates(self, book: "Book | None") -> "Iterator[tuple[int, bytes]]":
         """What is not claimed; then, as they are all that is left, ports that callers of anyport were given lately."""
@@ -159,16 +166,27 @@ class Pool:
         self.renew()  # that server may have been gone for most of a day
         return len(taken)
 
-    def renew(self) -> None:
-        """Claim for another day what living processes have, also if the ledger has lost it and nobody got it since."""
-        self._under_lock(self._renew)
+    def is_astray(self) -> bool:
+        """Whether what processes have may not be claimed in the ledger that others use, and has to be renewed."""
+        return bool(self.owned) and keeper.is_astray(self._namespace)
 
-    def _renew(self, book: "Book | None") -> None:
+    def renew(self) -> bool:
+        """Claim for another day what living processes have, also if the ledger has lost it; whether that is all claimed.
+
+        What somebody else got since is left to him, until his claim is over.
+        """
+        return self._under_lock(self._renew)
+
+    def _renew(self, book: "Book | None") -> bool:
+        whole = book is not None and not book.alone
         for owner, ports in self.owned.items() if book else ():
             for port in ports:
                 record = book.record(port) if book else NOTHING
                 if book and (process_of(record) == owner or not is_claimed(record, book.now)):
                     book.claim(port, _KEEP, PROCESS, owner, record)
+                else:
+                    whole = False
+        return whole
 
     def _hold(self, port: int) -> None:
         """Keep what was bound of it for TCP, with the door open; UDP servers hardly ever set SO_REUSEADDR."""
