@@ -171,7 +171,7 @@ class Pool:
         return bool(self.owned) and keeper.is_astray(self._namespace)
 
     def renew(self) -> bool:
-        """Claim for another day what living processes have, also if the ledger has lost it; whether that is all claimed.
+        """Claim for another day what living processes have, also if the ledger has lost it; whether all is claimed.
 
         What somebody else got since is left to him, until his claim is over.
         """
