@@ -1,5 +1,6 @@
 """Time: durations as people write them, the boot clock, and waits that double under one deadline."""
 
+import os
 import time
 
 from anyport.errors import InvalidSelection
@@ -60,8 +61,42 @@ def poll_time(seconds: "float | None") -> "float | None":
 
 
 def boot_microseconds() -> int:
-    """Return the microseconds since the machine booted, asleep or not; they never jump (clock_gettime(2))."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    """Return the microseconds since the machine booted, asleep or not; they never jump (clock_gettime(2)).
+
+    They are the same in every time namespace, each of which sees the clock with an offset (time_namespaces(7)).
+    """
+    global _offset
+    if _offset is None:
+        _offset = _offset_here()
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000 - _offset
+
+
+_offset: "int | None" = None
+
+
+def _offset_here() -> int:
+    """Return the microseconds that our time namespace adds; 0 where there is none (before 5.6), or it is not shown."""
+    try:
+        fd = os.open("/proc/self/timens_offsets", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        lines = os.read(fd, 4096).split(b"\n")
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
+    found = next((line.split()[1:] for line in lines if line.startswith(b"boottime")), [b"0", b"0"])
+    return int(found[0]) * 1_000_000 + int(found[1]) // 1000
+
+
+def _forget_offset() -> None:
+    """Look for the offset again in a forked child, which may be the first process of a new time namespace."""
+    global _offset
+    _offset = None
+
+
+os.register_at_fork(after_in_child=_forget_offset)
 
 
 def boot_seconds() -> float:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from anyport._address import TCP, UDP
+from anyport._clock import boot_microseconds
 from anyport._find.probe import Probe, endpoints
 from anyport._ledger import record
+from anyport._ledger.book import Book
 from anyport._ledger.owner import owner_of
 from anyport._serve import pool
 from anyport._serve.owners import Owners
@@ -197,3 +199,35 @@ def test_a_pid_that_is_a_threads_by_now_is_no_living_owner() -> None:
         assert not Owners(epoll).adopt(record.pack_process(thread.native_id or 0, 1, record.unpack_process(ME)[2]))
     end.set()
     thread.join()
+
+
+def test_a_number_that_somebody_else_got_meanwhile_is_claimed_after_him(make: Make) -> None:
+    """`renew` says that not all is claimed yet, so it is asked again."""
+    numbers = make(20300)
+    numbers.give(ME)
+    assert numbers.renew()
+    port, now = 20300, boot_microseconds()
+    for deadline, whole in ((now + 60_000_000, False), (now, True)):
+        with open(os.environ["ANYPORT_LEDGER"], "r+b") as file:
+            file.seek(record.offset(port))
+            file.write(record.pack_claim(deadline, record.GIVEN, 7))
+        assert numbers.renew() is whole
+    assert claims() == {20300: os.getpid()}
+
+
+def test_a_choice_that_is_made_anew_holds_one_number(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger was removed while the first choice was written to it: that number is chosen again, and held once."""
+    numbers = make(20300, 20301, holding=True)
+    really, left = Book.claim, [1]
+
+    def removed_after(self: Book, port: int, keep: int, kind: int, owner: int, old: bytes) -> None:
+        really(self, port, keep, kind, owner, old)
+        if left:
+            left.pop()
+            os.unlink(self.path)
+
+    monkeypatch.setattr(Book, "claim", removed_after)
+    given = numbers.give(ME)
+    assert numbers._probe.held.keys() == {given}
+    assert (numbers.free, numbers.given) == (1, 1)
+    assert given in claims()

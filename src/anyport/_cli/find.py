@@ -47,7 +47,7 @@ environment:
                   is the calling process's then, until that ends
   ANYPORT_LEDGER  the file that remembers which ports were given out, for sharing
                   it between users or containers (default: one for each user, in
-                  /run/user/UID, /dev/shm or /tmp)
+                  /dev/shm or /tmp)
 """
 
 

@@ -15,11 +15,12 @@ from itertools import chain
 
 from anyport._clock import boot_microseconds, pauses
 from anyport._ledger import place
-from anyport._ledger.owner import is_claimed
+from anyport._ledger.owner import is_claimed, lives
 from anyport._ledger.record import (
     NOTHING,
     SLOT,
     WHOLE,
+    claims_lacking,
     deadline_of,
     offset,
     offset_of_turn,
@@ -33,12 +34,18 @@ from anyport.errors import LedgerError, ResourceLimit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     Opener = Callable[[], tuple[int, str, bool]]  # descriptor, path, whether the user named it
 
 _WAIT = 5.0  # seconds for the lock, which everybody keeps for some milliseconds at most
 _QUEUE = 60.0  # seconds for it as long as others are seen to come and go
+_SOON = 0.05  # seconds for the lock of one that failed us lately
 _TRY_LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
+
+
+class Moved(LedgerError):
+    """The file was deleted or replaced while claims were written to it: what was chosen must be chosen anew."""
 
 
 class Book:
@@ -46,13 +53,18 @@ class Book:
 
     `now` is the time of `acquire`, one for all that is decided under the lock; `turn` how far the quiet range has been
     given out; `alone` says that other processes have other ledgers.
+    `former` is the ledger that stood in for this one while it could not be used.
+
+    Claims first, then give: what other files than the one that is locked have of claims (of `former`, of one that was
+    deleted while we had it open, of a later place) is taken over before `acquire` returns.
     """
 
     __slots__ = (
-        "_boot", "_fd", "_holder", "_inode", "_mutex", "_named", "_opener", "_turned", "alone", "now", "path", "turn",
+        "_boot", "_fd", "_holder", "_inode", "_is_new", "_known", "_mutex", "_named", "_opener", "_turned", "_wrote",
+        "alone", "former", "now", "path", "turn",
     )  # fmt: skip
 
-    def __init__(self, opener: "Opener", *, alone: bool = False) -> None:
+    def __init__(self, opener: "Opener", *, alone: bool = False, former: "Self | None" = None) -> None:
         self._fd = -1
         self._inode = (0, 0)
         self._opener = opener
@@ -60,9 +72,11 @@ class Book:
         self._holder = 0
         self._boot = -1
         self._named = False
-        self._turned = False
+        self._turned = self._wrote = self._is_new = False
+        self._known = b""  # of a file that we had open, and that is no longer at its path
         self.path = ""
         self.alone = alone
+        self.former = former
         self.now = self.turn = 0
 
     def acquire(self) -> None:
@@ -83,8 +97,10 @@ class Book:
                 self._lock()
             turn = unpack_header(os.pread(self._fd, SLOT, 0), self._boot)
             self.turn = self._repair() if turn is None else turn
-            self._turned = False
+            self._turned = self._wrote = False
             self.now = boot_microseconds()
+            if self._is_new:
+                self._take_over()
         except BaseException as error:
             self._let_go()
             if isinstance(error, OSError):
@@ -92,10 +108,15 @@ class Book:
             raise
 
     def release(self) -> None:
-        """Write down whose turn it is, and unlock."""
+        """Write down whose turn it is, and unlock.
+
+        Raises Moved if the claims went to a file that others do not look into any more.
+        """
         try:
             if self._turned:
                 _write_all(self._fd, pack_header(self._boot, self.turn), 0)
+            if self._wrote and not self.is_current():
+                raise Moved(f"the ledger {self.path} was deleted or replaced while it was used")
         except OSError as error:
             raise self._trouble(error) from error
         finally:
@@ -136,9 +157,17 @@ class Book:
     def readable(self) -> bytes:
         """Return what can still be read of the file, with or without the lock."""
         try:
-            return self.records() if self._fd >= 0 and is_file(self._fd, self._inode) else b""
+            return self.records() if self._fd >= 0 and is_file(self._fd, self._inode) else self._known
         except OSError:
-            return b""
+            return self._known
+
+    def is_current(self) -> bool:
+        """Whether the path still names the file that we have open; if it does not, others use another."""
+        try:
+            found = os.stat(self.path)
+        except OSError:  # deleted; or we are another user by now, who has a ledger of his own
+            return False
+        return (found.st_ino, found.st_dev) == self._inode
 
     def forget_lock(self) -> None:
         """Close the file in a forked child: it is the parent's open file, and with it the lock is not ours."""
@@ -148,7 +177,46 @@ class Book:
     def __del__(self) -> None:
         self._close()
 
+    def _take_over(self) -> None:
+        """Claim what is claimed in the files that were used before or instead of this one."""
+        if self.former:
+            self._claim_all(self.former.contents())
+        self._claim_all(self._known)
+        for path in () if self._named else place.left_behind(self.path):
+            self._empty(path)
+        self.former, self._known, self._is_new = None, b"", False
+
+    def _empty(self, path: str) -> None:
+        """Take over the claims of a ledger in a later place, and remove it, so that who has it open comes here too."""
+        try:
+            fd = place.open_left_behind(path)
+        except OSError:  # not ours, or another process was quicker
+            return
+        try:
+            self._claim_all(os.pread(fd, WHOLE, 0))
+            os.unlink(path)
+            self._claim_all(os.pread(fd, WHOLE, 0))  # whoever writes to it from now on finds that its path has gone
+        finally:
+            os.close(fd)
+
+    def _claim_all(self, content: bytes) -> None:
+        if unpack_header(content[:SLOT], self._boot) is not None:
+            for at, record in list(claims_lacking(content, self.records(), self.now, lives)):
+                self._write(record, at)
+
+    def contents(self) -> bytes:
+        """The whole file, once others have written what they are writing; nothing if that can't be had."""
+        try:
+            self.acquire()
+        except OSError:
+            return self.readable()
+        try:
+            return self.records()
+        finally:
+            self.release()
+
     def _write(self, data: bytes, at: int) -> None:
+        self._wrote = True
         try:
             _write_all(self._fd, data, at)
         except OSError as error:
@@ -165,7 +233,7 @@ class Book:
             before, changed = changed, self._changed()
             if changed != before:
                 since = time.monotonic()
-            elif time.monotonic() - since > _WAIT:
+            elif time.monotonic() - since > (_SOON if self.former else _WAIT):
                 raise locked(self.path, "another process", _WAIT)
         raise locked(self.path, "others, in turn,", _QUEUE)
 
@@ -181,17 +249,15 @@ class Book:
             self._fd, self.path, self._named = self._opener()
             found = os.fstat(self._fd)
             self._inode = (found.st_ino, found.st_dev)
+            self._is_new = True
         try:
             fcntl.flock(self._fd, _TRY_LOCK)
         except BlockingIOError:
             return False
-        try:
-            found = os.stat(self.path)
-        except OSError:  # deleted; or we are another user by now, who has a ledger of his own
-            self._close()
-            return False
-        if (found.st_ino, found.st_dev) == self._inode:
+        if self.is_current():
             return True
+        if not self._is_new:  # else it was not ours yet, and what is known is of the one before
+            self._known = self.readable()
         self._close()
         return False
 

@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anyport.errors import Tell
+
 _WAIT = 1.0  # seconds for the lock, which everybody keeps for some milliseconds at most
 USABLE, NONE_YET, UNUSABLE = "usable", "none yet", "unusable"
 STALE = "stale"  # of an earlier boot, or broken: the next call begins it anew
@@ -44,7 +46,7 @@ def examine(namespace: int) -> Health:
     paths = place.paths(namespace)
     path, state, claims = paths[0], NONE_YET, 0
     try:
-        if future := _future(paths, remarks):
+        if future := _future(paths, note):
             path = future
         else:
             remarks.clear()
@@ -59,19 +61,22 @@ def examine(namespace: int) -> Health:
     return Health(path, state, claims, tuple(remarks))
 
 
-def _future(paths: "Sequence[str]", remarks: "list[tuple[str, str]]") -> str:
+def _future(paths: "Sequence[str]", tell: "Tell") -> str:
     """Tell where the next call will begin one, as far as is known without doing it; an empty text if there is one."""
     is_named = bool(os.environ.get(place.VARIABLE))
     for path in paths:
         folder = os.path.dirname(path)
         if not is_named and os.path.lexists(folder) and (owner := _stranger(folder)):
-            hint = f"`sudo rm -r {folder}`, or name a file in {place.VARIABLE}"
-            remarks.append((f"the ledger can't be kept in {folder}: {owner}", hint))
+            tell("warning", *place.cannot_be_kept(folder, owner))
             continue
         if os.path.lexists(path):
             return ""
         if not (is_named or os.path.lexists(folder)):
             folder = os.path.dirname(folder)
+        elif not is_named and stat.S_IMODE(os.lstat(folder).st_mode) & 0o700 != 0o700:
+            said = f"{folder} has mode {stat.S_IMODE(os.lstat(folder).st_mode):04o}, and the next call sets it back"
+            tell("warning", said, f"`chmod 700 {folder}`")
+            return path
         if os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             return path
     return ""

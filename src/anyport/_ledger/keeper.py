@@ -4,7 +4,7 @@ import os
 import time
 
 from anyport._ledger import place
-from anyport._ledger.book import is_file, new_header
+from anyport._ledger.book import Moved, is_file, new_header
 from anyport._ledger.turns import Ledger
 from anyport._linux.sysctl import boot_word
 from anyport.errors import LedgerError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _MOST = 16  # ledgers open at a time, in a process that goes from one network namespace to the next
-_AGAIN = 60.0  # seconds after which a ledger that failed is tried again
+_AGAIN = 1.0  # seconds after which a ledger that failed is tried again, without waiting for it as long as before
 
 _ledgers: "dict[tuple[int, str | None], Ledger]" = {}
 _replaced: "dict[tuple[int, str | None], float]" = {}
@@ -36,15 +36,22 @@ def ledger(namespace: int, tell: "Tell") -> Ledger:
     if found is None or (_replaced and time.monotonic() > _replaced.get(key, float("inf"))):
         if len(_ledgers) >= _MOST:
             _ledgers.pop(next(iter(_ledgers)), None)  # closed when nobody uses it any more
-        found = _ledgers[key] = Ledger(lambda: place.open_ledger(namespace, _once(tell)))
+        found = _ledgers[key] = Ledger(lambda: place.open_ledger(namespace, _once(tell)), former=found)
         _replaced.pop(key, None)
     return found
+
+
+def is_astray(namespace: int) -> bool:
+    """Tell whether the other processes may use another ledger by now than the one that was opened here."""
+    key = (namespace, os.environ.get(place.VARIABLE))
+    found = _ledgers.get(key)
+    return key in _replaced or (found is not None and not found.is_current())
 
 
 def with_ledger(namespace: int, tell: "Tell", act: "Callable[[Ledger | None], T]") -> "T":
     """Return what `act` makes of the ledger, or of its replacement if that fails it; of None if there is neither."""
     found: Ledger | None = ledger(namespace, tell)
-    for _ in range(2):
+    for _ in range(3):
         if found is None:
             break
         try:
@@ -55,14 +62,21 @@ def with_ledger(namespace: int, tell: "Tell", act: "Callable[[Ledger | None], T]
 
 
 def replacement(namespace: int, broken: Ledger, error: LedgerError, tell: "Tell") -> "Ledger | None":
-    """Put a ledger of this process, which its forks share, in the place of a broken one for a minute.
+    """Put a ledger of this process, which its forks share, in the place of a broken one until that can be used again.
 
-    None where not even that can be had: then nothing is known of claims.
+    One that only has to be opened anew stays in its place.  None where not even that can be had: then nothing is known
+    of claims.
     """
     key = (namespace, os.environ.get(place.VARIABLE))
     current = _ledgers.get(key)
+    if isinstance(error, Moved):
+        return broken
     if current is not None and current is not broken:
         return current  # another thread has done it
+    if broken.former:  # it failed again, and what was claimed meanwhile must not be forgotten
+        _replaced[key] = time.monotonic() + _AGAIN
+        _ledgers[key] = broken.former
+        return broken.former
     if not broken.alone:
         message = f"{error}; only this process and its forks know the ports given out now"
         _once(tell)("warning", message, error.hint)

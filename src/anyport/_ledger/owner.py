@@ -42,8 +42,18 @@ def is_claimed(data: bytes, now: int, name: int = 0) -> bool:
 
 
 def _namespace() -> int:
-    """Return some bits of the number of our pid namespace, never all 0; 0 where /proc does not show it."""
+    """Return some bits of the numbers of our pid and time namespace, never 0; 0 where /proc does not show them.
+
+    In another time namespace /proc shows another start of the same process (time_namespaces(7)).
+    """
     try:
-        return os.stat("/proc/self/ns/pid").st_ino % 1023 + 1
+        return (os.stat("/proc/self/ns/pid").st_ino + 31 * _time_namespace()) % 1023 + 1
     except OSError:
+        return 0
+
+
+def _time_namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/time").st_ino
+    except FileNotFoundError:  # before Linux 5.6
         return 0

@@ -56,6 +56,13 @@ def unpack_header(data: bytes, boot: int) -> "int | None":
     return turn % len(QUIET) if magic == _MAGIC_AND_VERSION and (of_boot == boot or not (of_boot and boot)) else None
 
 
+def no_header(data: bytes) -> str:
+    """Why this is no header of ours, of whatever boot, or an empty text: what is repaired may be somebody's data."""
+    if len(data) != SLOT or not data.startswith(MAGIC) or data[12:] != bytes(4):
+        return "it holds something else"
+    return "" if data[3] == VERSION else f"it is a ledger of version {data[3]}, and this anyport writes {VERSION}"
+
+
 def offset(port: int) -> int:
     """Return where in the file the port's record begins."""
     return (QUIET.start + turn_of(port) if port in QUIET else port) * SLOT
@@ -141,6 +148,15 @@ def claims_in_row(data: bytes, now: int, lives: "Lives") -> "Iterator[tuple[int,
             yield owner if kind == GIVEN else _when(kind, owner, deadline), deadline
         else:
             yield 0, 0
+
+
+def claims_lacking(old: bytes, new: bytes, now: int, lives: "Lives") -> "Iterator[tuple[int, bytes]]":
+    """(where it stands, record) of each claim in one whole ledger that is none in another."""
+    for at, (word, owner) in enumerate(_record.iter_unpack(old[: len(old) - len(old) % SLOT])):
+        if word and at and now < word >> 8 <= now + LONGEST and (word & 0xFF != PROCESS or lives(owner)):
+            there = new[at * SLOT : at * SLOT + SLOT]
+            if not is_claimed(there, now) or (process_of(there) and not lives(process_of(there))):
+                yield at * SLOT, old[at * SLOT : at * SLOT + SLOT]
 
 
 def deadline_of(data: bytes) -> int:

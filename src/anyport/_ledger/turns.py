@@ -52,6 +52,7 @@ from anyport._ports import QUIET, quiet_at, shuffled, turn_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Self
 
     from anyport._ledger.book import Opener
 
@@ -83,8 +84,8 @@ class Ledger(Book):
 
     __slots__ = ("_aged", "_full_until")
 
-    def __init__(self, opener: "Opener", *, alone: bool = False) -> None:
-        super().__init__(opener, alone=alone)
+    def __init__(self, opener: "Opener", *, alone: bool = False, former: "Self | None" = None) -> None:
+        super().__init__(opener, alone=alone, former=former)
         self._aged: list[tuple[int, int]] = []  # (when given, port), the oldest last
         self._full_until = 0
 

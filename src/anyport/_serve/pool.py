@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _AT_HAND = 64  # candidates, before the ledger is read as a whole
 _KEEP = LONGEST - 1_000_000  # microseconds that a claim lasts unless it is renewed: a day
 RENEW = 3600.0  # seconds
+SOON = 1.0  # seconds, while something is in the way: the claim of another, or the ledger can't be used
 _AGAIN = 0.1  # seconds until all numbers are tried again, of which none could be had
 
 
@@ -75,6 +76,7 @@ class Pool:
             return 0
         port = self._under_lock(lambda ledger: self._choose(ledger, owner))
         if port:
+            self._free.remove(port)
             self.owned.setdefault(owner, []).append(port)
             self._hold(port)
         else:
@@ -82,13 +84,18 @@ class Pool:
         return port
 
     def _choose(self, ledger: "Ledger | None", owner: int) -> int:
+        self._let_go_of_free()  # of one that was chosen when the ledger failed us, and is chosen anew now
         for port, record in self._candidates(ledger):
             if not self._probe.refusal(port):
                 if ledger:
                     ledger.claim(port, _KEEP, PROCESS, owner, record)
-                self._free.remove(port)
                 return port
         return 0
+
+    def _let_go_of_free(self) -> None:
+        if len(self._probe.held) > self.given:
+            for port in self._probe.held.keys() & set(self._free):
+                self._probe.let_go(port)
 
     def _candidates(self, ledger: "Ledger | None") -> "Iterator[tuple[int, bytes]]":
         """Yield what is not claimed; then, if nothing else is left, ports that callers of anyport were given lately."""
@@ -160,16 +167,27 @@ class Pool:
         self.renew()  # that server may have been gone for most of a day
         return len(taken)
 
-    def renew(self) -> None:
-        """Claim for another day what living processes have, also if the ledger has lost it and nobody got it since."""
-        self._under_lock(self._renew)
+    def is_astray(self) -> bool:
+        """Whether what processes have may not be claimed in the ledger that others use, and has to be renewed."""
+        return bool(self.owned) and keeper.is_astray(self._namespace)
 
-    def _renew(self, ledger: "Ledger | None") -> None:
+    def renew(self) -> bool:
+        """Claim for another day what living processes have, also if the ledger has lost it; tell whether all is.
+
+        What somebody else got since is left to him, until his claim is over.
+        """
+        return self._under_lock(self._renew)
+
+    def _renew(self, ledger: "Ledger | None") -> bool:
+        whole = ledger is not None and not ledger.alone
         for owner, ports in self.owned.items() if ledger else ():
             for port in ports:
                 record = ledger.record(port) if ledger else NOTHING
                 if ledger and (process_of(record) == owner or not is_claimed(record, ledger.now)):
                     ledger.claim(port, _KEEP, PROCESS, owner, record)
+                else:
+                    whole = False
+        return whole
 
     def _hold(self, port: int) -> None:
         """Keep what was bound of it for TCP, with the door open; UDP servers hardly ever set SO_REUSEADDR."""

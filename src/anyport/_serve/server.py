@@ -16,7 +16,7 @@ from anyport._serve.connection import Clients
 from anyport._serve.lending import Lending
 from anyport._serve.log import Log
 from anyport._serve.owners import Refused
-from anyport._serve.pool import RENEW
+from anyport._serve.pool import RENEW, SOON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class Server:
 
     def _pause(self) -> float:
         until = min(self._stop_at, self._clients.until)
-        return max(0.0, min(until - time.monotonic(), self._renew_at - boot_seconds()))
+        look = SOON if self._pool.owned else float("inf")
+        return max(0.0, min(until - time.monotonic(), self._renew_at - boot_seconds(), look))
 
     def _serve(self, events: "Sequence[tuple[int, int]]") -> None:
         # First: what is done for a client closes descriptors and opens others with the same numbers, and the end of one
@@ -92,9 +93,8 @@ class Server:
         now = time.monotonic()
         for late in (each for each in self._clients if each.until <= now):
             self._drop(late, "" if late.is_answered else f"no request within {PATIENCE:g} s")
-        if boot_seconds() >= self._renew_at:
-            self._pool.renew()
-            self._renew_at = boot_seconds() + RENEW
+        if boot_seconds() >= self._renew_at or self._pool.is_astray():
+            self._renew_at = boot_seconds() + (RENEW if self._pool.renew() else SOON)
 
     def _obey(self) -> None:
         for each in signalfd.read(self._signals):

@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anyport._find.remarks import Tell
     from anyport._linux.seccomp import Notification
+    from anyport.errors import Tell
 
 OURS = (EMFILE, ENFILE, ENOMEM)  # errors of the supervisor, not of the program or its system; soon over
 

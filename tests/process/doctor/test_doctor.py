@@ -209,7 +209,8 @@ def test_a_place_that_somebody_else_has_taken(is_folder: bool) -> None:
         found = doctor_without_variable(uid)
         assert found["ledger"]["path"].startswith(f"{second}/")
         why = "it belongs to uid 0" if is_folder else "it is no folder"
-        assert f"the ledger can't be kept in {first}: {why} -> `sudo rm -r {first}`" in messages(found)
+        hint = f"have uid 0 or root remove it (`rm -r {first}`), or name a file"
+        assert f"the ledger can't be kept in {first}: {why} -> {hint}" in messages(found)
         second.mkdir()
         found = doctor_without_variable(uid)
         assert found["ledger"]["state"] == "unusable"

@@ -1,11 +1,13 @@
 """`anyport serve`: ports for processes, each its own until it ends."""
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -285,3 +287,25 @@ def test_a_wrong_word_is_one_line_and_a_hint(words: str, message: str) -> None:
     first, hint = done.stderr.splitlines()
     assert message in first
     assert hint.startswith("hint: ")
+
+
+def test_a_ledger_that_was_removed_has_the_claims_again_within_a_second(tmp_path: Path, ledger: Path) -> None:
+    """Without a request: callers of anyport, who have begun a new one, must not be given the same."""
+    with serving(tmp_path) as server, another_process() as owner:
+        port = server.port(owner.pid)
+        ledger.unlink()
+        begin = time.monotonic()
+        anyport.find(in_="30000")
+        until_claims({port: owner.pid})
+        assert time.monotonic() - begin < 5  # on a busy machine
+
+
+def test_what_was_given_without_the_ledger_is_claimed_when_it_can_be_used_again(tmp_path: Path, ledger: Path) -> None:
+    """A stopped process had it locked."""
+    with serving(tmp_path) as server, another_process() as owner:
+        with ledger.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            port = server.port(owner.pid)
+            assert claims() == {}
+        until_claims({port: owner.pid})
+    assert "has been locked by another process for 5 s" in server.said
