@@ -162,7 +162,7 @@ class Book:
             return self._known
 
     def is_current(self) -> bool:
-        """Whether the path still names the file that we have open; if it does not, others use another."""
+        """Tell whether the path still names the file that we have open; if it does not, others use another."""
         try:
             found = os.stat(self.path)
         except OSError:  # deleted; or we are another user by now, who has a ledger of his own
@@ -205,7 +205,7 @@ class Book:
                 self._write(record, at)
 
     def contents(self) -> bytes:
-        """The whole file, once others have written what they are writing; nothing if that can't be had."""
+        """Return the whole file, once others have written what they are writing; nothing if that can't be had."""
         try:
             self.acquire()
         except OSError:

@@ -85,7 +85,7 @@ def open_ledger(namespace: int, tell: "Tell", *, tidy: bool = True) -> "tuple[in
 
 
 def cannot_be_kept(folder: str, reason: str) -> "tuple[str, str]":
-    """What to say of a place that is not ours, and what can be done about it."""
+    """Return what to say of a place that is not ours, and what can be done about it."""
     try:
         owner = os.lstat(folder).st_uid
     except OSError:
@@ -183,7 +183,7 @@ def paths(namespace: int) -> "list[str]":
 
 
 def left_behind(path: str) -> "list[str]":
-    """The ledgers that were used in later places than this one, while it could not be."""
+    """Return the ledgers that were used in later places than this one, while it could not be."""
     folder, name = os.path.split(path)
     folders = _folders(os.geteuid())
     later = folders[folders.index(folder) + 1 :] if folder in folders else []
@@ -195,7 +195,7 @@ def _folders(uid: int) -> "list[str]":
 
 
 def open_left_behind(path: str) -> int:
-    """A descriptor of a ledger in a later place, which must be ours; OSError if it is not, or has gone."""
+    """Return a descriptor of a ledger in a later place, which must be ours; OSError if it is not, or has gone."""
     try:
         return _in_folder(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except _NotOurs as error:
@@ -267,7 +267,7 @@ def _open_checked(path: str, flags: int, within: "int | None", mode: int, *, tid
 
 
 def _not_ours(found: os.stat_result, mode: int) -> str:
-    """Why this is not of our own and the kind that `mode` says, or an empty text."""
+    """Say why this is not of our own and the kind that `mode` says, or an empty text."""
     if stat.S_IFMT(found.st_mode) != stat.S_IFMT(mode):
         return "is of the wrong kind"
     if found.st_uid != os.geteuid():

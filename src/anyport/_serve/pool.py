@@ -168,7 +168,7 @@ class Pool:
         return len(taken)
 
     def is_astray(self) -> bool:
-        """Whether what processes have may not be claimed in the ledger that others use, and has to be renewed."""
+        """Tell whether what processes have may not be claimed in the ledger that others use, and has to be renewed."""
         return bool(self.owned) and keeper.is_astray(self._namespace)
 
     def renew(self) -> bool:
