@@ -57,7 +57,7 @@ def unpack_header(data: bytes, boot: int) -> "int | None":
 
 
 def no_header(data: bytes) -> str:
-    """Say why this is no header of ours, of whatever boot, or an empty text: what is repaired may be somebody's data."""
+    """Say why this is no header of ours, of whatever boot, or an empty text: it may be somebody's data."""
     if len(data) != SLOT or not data.startswith(MAGIC) or data[12:] != bytes(4):
         return "it holds something else"
     return "" if data[3] == VERSION else f"it is a ledger of version {data[3]}, and this anyport writes {VERSION}"
