@@ -74,6 +74,7 @@ def folders(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
     return [Path(shutil.copytree(FILES, tmp_path / name)) for name in "012"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("program", "how"), CASES, ids=[f"{program.name}-{how}" for program, how in CASES])
 def test_three_at_once(program: Program, how: str, folders: list[Path], tmp_path: Path) -> None:
     """Each has a port of its own, answers where it usually does and nowhere else, and ends as it usually does."""
