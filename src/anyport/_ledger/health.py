@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from anyport._clock import boot_microseconds
 from anyport._ledger import place
-from anyport._ledger.book import locked
+from anyport._ledger.file import locked
 from anyport._ledger.owner import lives
 from anyport._ledger.record import SLOT, WHOLE, claims_in, unpack_header
 from anyport._linux.flock import flock

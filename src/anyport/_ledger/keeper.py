@@ -4,7 +4,8 @@ import os
 import time
 
 from anyport._ledger import place
-from anyport._ledger.book import Moved, is_file, new_header
+from anyport._ledger.book import Moved, new_header
+from anyport._ledger.file import is_file
 from anyport._ledger.turns import Ledger
 from anyport._linux.sysctl import boot_word
 from anyport.errors import LedgerError

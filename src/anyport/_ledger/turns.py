@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Self
 
-    from anyport._ledger.book import Opener
+    from anyport._ledger.file import Opener
 
     IsQuiet = Callable[[int], bool]
     Offered = Iterator[tuple[int, bytes]]  # ports, each with its record
@@ -147,6 +147,7 @@ class Ledger(Book):
         records = [ahead[at : at + SLOT] for at in range(0, len(ahead), SLOT)]
         reserved: list[Reserved] = []
         for at, port, _, deadline in quiet:
+            self.take(port)
             records[at] = record = pack_claim(max(until, deadline), GIVEN, self.now + at)
             reserved.append((port, record))
         self.claim_from_turn(b"".join(records))

@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 import anyport
 from anyport._clock import boot_microseconds, pauses
+from anyport._find import find as find_module
+from anyport._find.probe import Probe
 from anyport._ledger import book, record
+from anyport._ledger import file as file_module
 from anyport._linux.sysctl import boot_word
 from anyport._ports import QUIET
 from helpers.support import (
@@ -270,7 +274,7 @@ with open(sys.argv[1], "r+b") as file:
 def test_a_lock_that_others_have_in_turn_is_waited_for(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than one that nobody seems to use: no warning, which would be an error here."""
     command()
-    monkeypatch.setattr(book, "_WAIT", 0.5)
+    monkeypatch.setattr(file_module, "_WAIT", 0.5)
     line = [sys.executable, "-c", _WRITES_AND_KEEPS_IT, str(ledger)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as others:
         assert others.stdout
@@ -279,7 +283,7 @@ def test_a_lock_that_others_have_in_turn_is_waited_for(ledger: Path, monkeypatch
         given = anyport.find()
         assert time.monotonic() - begin > 0.6
         assert record.is_claimed(record.record_in(ledger.read_bytes(), given), boot_microseconds())
-        monkeypatch.setattr(book, "_QUEUE", 0.1)
+        monkeypatch.setattr(file_module, "_QUEUE", 0.1)
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as others:
         assert others.stdout
         assert others.stdout.readline() == "locked\n"
@@ -521,7 +525,7 @@ def test_somebody_closes_all_descriptors(kind: str, tmp_path: Path) -> None:
 
 def test_an_unknown_boot_never_wipes_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container without /proc/sys/kernel shares the file with one that has it: both keep what is there."""
-    from anyport._ledger import book, keeper
+    from anyport._ledger import keeper
 
     seen = []
     for number in range(8):
@@ -552,14 +556,38 @@ def test_descriptors_run_out_at_the_first_call(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_call_within_a_call_does_not_wait_for_itself(ledger: Path) -> None:
-    """A signal handler that asks while its own thread has the ledger."""
-    from anyport._ledger.book import Book
-    from anyport.errors import LedgerError
+    """A signal handler that asks while its own thread has the ledger uses it as well; it stays locked for others."""
+    from anyport._ledger.book import Book, Moved
 
     book = Book(lambda: (os.open(ledger, os.O_RDWR | os.O_CREAT), str(ledger), False))
     book.acquire()
-    begin = time.monotonic()
-    with pytest.raises(LedgerError, match="this thread has the ledger already"):
-        book.acquire()
-    assert time.monotonic() - begin < 5  # what the wait would take
+    book.acquire()
+    book.claim(8000, 60_000_000, record.GIVEN, book.now, record.NOTHING)
     book.release()
+    with ledger.open("r+b") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(Moved, match="8000 was given to a signal handler"):
+        book.claim(8000, 60_000_000, record.GIVEN, book.now, record.NOTHING)
+    book.release()
+    with ledger.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("way", [{"from_": 8000}, {}, {"ephemeral": True}, {"in_": "8000-8009"}])
+def test_a_signal_handler_between_look_and_claim_gets_another_number(
+    way: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks the very moment when a number was seen to be unclaimed, and is not claimed yet."""
+    inner, probe = list[int](), Probe.refusal
+
+    def come_in(self: Probe, port: int, *, leftovers: bool = False) -> Any:
+        if not inner:
+            inner.append(0)
+            inner[0] = anyport.find(**way)
+        return probe(self, port, leftovers=leftovers)
+
+    monkeypatch.setattr(Probe, "refusal", come_in)
+    monkeypatch.setattr(find_module, "take", lambda *_: None)  # by the long way
+    outer = anyport.find(**way)
+    assert inner
+    assert outer != inner[0]

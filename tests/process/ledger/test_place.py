@@ -13,7 +13,7 @@ import pytest
 
 import anyport
 from anyport._clock import boot_microseconds
-from anyport._ledger import book as book_module
+from anyport._ledger import file as file_module
 from anyport._ledger import keeper, place, record
 from anyport._ledger.book import Book, Moved
 from anyport._ledger.record import GIVEN, NOTHING
@@ -280,7 +280,7 @@ def test_another_time_namespace_sees_the_same_claims() -> None:
 def test_claims_come_back_with_the_ledger(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was given while the ledger was locked is claimed in it before anything else is given."""
     anyport.find_many(2)
-    monkeypatch.setattr(book_module, "_WAIT", 0.01)
+    monkeypatch.setattr(file_module, "_WAIT", 0.01)
     monkeypatch.setattr(keeper, "_AGAIN", 0.0)
     with ledger.open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
