@@ -195,8 +195,9 @@ NO_VARIABLE = "del os.environ['ANYPORT_LEDGER']; warnings.simplefilter('default'
 
 
 def free_uid(name: str) -> int:
-    """A uid that no other test uses."""
-    return 200_000 + zlib.crc32(name.encode()) % 100_000
+    """A uid that no other test uses, and no other run of the tests either."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    return 200_000 + zlib.crc32(f"{name} {run}".encode()) % 100_000
 
 
 @contextlib.contextmanager

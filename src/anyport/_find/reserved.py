@@ -22,6 +22,7 @@ from time import CLOCK_BOOTTIME, clock_gettime
 
 from anyport._find.candidates import Offer, offer_of
 from anyport._ledger import keeper
+from anyport._ledger.file import Interrupted
 from anyport._linux.socket import SO_NETNS_COOKIE
 from anyport._linux.sysctl import port_settings
 from anyport.errors import LedgerError
@@ -106,6 +107,8 @@ def _refill(pool: _Pool, cookie: bytes, keep: float, tell: "Tell") -> _Pool:
     if offer.has_quiet:
         try:
             ports = _reserve(ledger, offer, left, size, int((keep + _FRESH) * 1_000_000))
+        except Interrupted:
+            raise
         except LedgerError as error:
             keeper.replacement(namespace, ledger, error, tell)
             raise

@@ -54,17 +54,19 @@ class Book(LockedFile):
 
     A signal handler that comes while its own thread has the ledger can't wait for it, and may use it: it is locked.
     Whoever claims a number first has it (`_given`, by dict.setdefault, between whose look and act no handler comes),
-    and whoever comes second chooses anew (Moved).
+    and whoever comes second chooses anew (Moved).  One that comes while its thread is locking or unlocking it gives by
+    a copy, and leaves word of its claims (`left`), which are written before anything else is chosen.
     """
 
-    __slots__ = ("_boot", "_given", "_outer", "_turned", "_who", "_wrote", "alone", "former", "now", "turn")
+    __slots__ = ("_given", "_outer", "_turned", "_who", "_wrote", "alone", "boot", "former", "left", "now", "turn")
 
     def __init__(self, opener: "Opener", *, alone: bool = False, former: "Self | None" = None) -> None:
         super().__init__(opener, SOON if former else None)
-        self._boot = -1
+        self.boot = -1
         self._given: dict[int, object] = {}  # who claims which number, since the file was locked
         self._outer: list[object] = []  # those whom a signal handler has interrupted
         self._who = object()
+        self.left: dict[int, bytes] = {}  # records by their place in the file
         self._turned = self._wrote = False
         self.alone = alone
         self.former = former
@@ -86,15 +88,17 @@ class Book(LockedFile):
             raise self._trouble(error) from error
         try:
             self._given.clear()
-            if self._boot < 0:
-                self._boot = boot_word()
-            turn = unpack_header(os.pread(self._fd, SLOT, 0), self._boot)
+            if self.boot < 0:
+                self.boot = boot_word()
+            turn = unpack_header(os.pread(self._fd, SLOT, 0), self.boot)
             self.turn = self._repair() if turn is None else turn
             self._turned = self._wrote = False
             self.now = boot_microseconds()
-            if self._is_new:
-                self._take_over()
+            if self.is_new:
+                _take_over(self)
+            self._write_left()
             self.is_held = True
+            self._write_left()  # of a handler that came in between
         except BaseException as error:
             self._let_go()
             if isinstance(error, OSError):
@@ -111,8 +115,9 @@ class Book(LockedFile):
             return
         self.is_held = False
         try:
+            self._write_left()
             if self._turned:
-                _write_all(self._fd, pack_header(self._boot, self.turn), 0)
+                _write_all(self._fd, pack_header(self.boot, self.turn), 0)
             if self._wrote and not self.is_current():
                 raise Moved(f"the ledger {self.path} was deleted or replaced while it was used")
         except OSError as error:
@@ -143,7 +148,7 @@ class Book(LockedFile):
         deadline = self.now + keep
         if is_claimed(old, self.now):
             deadline = max(deadline, deadline_of(old))
-        self._write(pack_claim(deadline, kind, owner), offset(port))
+        self.write(pack_claim(deadline, kind, owner), offset(port))
 
     def take(self, port: int) -> None:
         """Be the first to claim this number since the file was locked; raise Moved if somebody else was."""
@@ -152,43 +157,28 @@ class Book(LockedFile):
 
     def forget(self, port: int) -> None:
         """End the claim of a port."""
-        self._write(NOTHING, offset(port))
+        self.write(NOTHING, offset(port))
 
-    def claim_from_turn(self, records: bytes) -> None:
-        """Write the records of the next turns, as `records_from_turn` reads them."""
-        self._write(records, offset_of_turn(self.turn))
+    def claim_from_turn(self, turn: int, records: bytes) -> None:
+        """Write the records of the turns from this one on, as `records_from_turn` reads them."""
+        self.write(records, offset_of_turn(turn))
 
     def readable(self) -> bytes:
         """Return what can still be read of the file, with or without the lock."""
         found = self._content()
         return found.ljust(WHOLE, b"\0") if found else b""
 
-    def _take_over(self) -> None:
-        """Claim what is claimed in the files that were used before or instead of this one."""
-        if self.former:
-            self._claim_all(self.former.contents())
-        self._claim_all(self._known)
-        for path in () if self._named else place.left_behind(self.path):
-            self._empty(path)
-        self.former, self._known, self._is_new, self.patience = None, b"", False, None
+    def copy(self) -> bytes:
+        """Return what is claimed in the file, as far as it can be read without the lock, and of what word was left."""
+        content = bytearray(self.readable() or bytes(WHOLE))
+        for at, record in self.left.items():
+            content[at : at + SLOT] = record
+        return bytes(content)
 
-    def _empty(self, path: str) -> None:
-        """Take over the claims of a ledger in a later place, and remove it, so that who has it open comes here too."""
-        try:
-            fd = place.open_left_behind(path)
-        except OSError:  # not ours, or another process was quicker
-            return
-        try:
-            self._claim_all(os.pread(fd, WHOLE, 0))
-            os.unlink(path)
-            self._claim_all(os.pread(fd, WHOLE, 0))  # whoever writes to it from now on finds that its path has gone
-        finally:
-            os.close(fd)
-
-    def _claim_all(self, content: bytes) -> None:
-        if unpack_header(content[:SLOT], self._boot) is not None:
-            for at, record in list(claims_lacking(content, self.records(), self.now, lives)):
-                self._write(record, at)
+    def _write_left(self) -> None:
+        while self.left:
+            at, record = self.left.popitem()
+            self.write(record, at)
 
     def contents(self) -> bytes:
         """Return the whole file, once others have written what they are writing; nothing if that can't be had."""
@@ -201,7 +191,8 @@ class Book(LockedFile):
         finally:
             self.release()
 
-    def _write(self, data: bytes, at: int) -> None:
+    def write(self, data: bytes, at: int) -> None:
+        """Write bytes at this place of the file."""
         self._wrote = True
         try:
             _write_all(self._fd, data, at)
@@ -213,13 +204,43 @@ class Book(LockedFile):
 
         Noise only where the folder is ours: in a file that was named it may be somebody's data (see `place`).
         """
-        if self._named:
+        if self.is_named:
             place.check_content(self._fd, self.path)
         os.ftruncate(self._fd, 0)
         os.ftruncate(self._fd, WHOLE)
-        header = new_header(self._boot)
+        header = new_header(self.boot)
         _write_all(self._fd, header, 0)
-        return unpack_header(header, self._boot) or 0
+        return unpack_header(header, self.boot) or 0
+
+
+def _take_over(book: "Book") -> None:
+    """Claim what is claimed in the files that were used before or instead of this one."""
+    if book.former:
+        _claim_all(book, book.former.contents())
+    _claim_all(book, book.known)
+    for path in () if book.is_named else place.left_behind(book.path):
+        _empty(book, path)
+    book.former, book.known, book.is_new, book.patience = None, b"", False, None
+
+
+def _empty(book: "Book", path: str) -> None:
+    """Take over the claims of a ledger in a later place, and remove it, so that who has it open comes here too."""
+    try:
+        fd = place.open_left_behind(path)
+    except OSError:  # not ours, or another process was quicker
+        return
+    try:
+        _claim_all(book, os.pread(fd, WHOLE, 0))
+        os.unlink(path)
+        _claim_all(book, os.pread(fd, WHOLE, 0))  # whoever writes to it from now on finds that its path has gone
+    finally:
+        os.close(fd)
+
+
+def _claim_all(book: "Book", content: bytes) -> None:
+    if unpack_header(content[:SLOT], book.boot) is not None:
+        for at, record in list(claims_lacking(content, book.records(), book.now, lives)):
+            book.write(record, at)
 
 
 def _write_all(fd: int, data: bytes, at: int) -> None:

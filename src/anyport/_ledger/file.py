@@ -23,6 +23,7 @@ from anyport.errors import LedgerError, ResourceLimit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     Opener = Callable[[], tuple[int, str, bool]]  # descriptor, path, whether the user named it
 
@@ -32,6 +33,10 @@ SOON = 0.05  # seconds for the lock of one that failed us lately
 _TRY_LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
+class Interrupted(LedgerError):
+    """A signal handler has come while its own thread was locking or unlocking the ledger, and can't wait for that."""
+
+
 class LockedFile:
     """A file with a lock that is waited for.
 
@@ -39,7 +44,16 @@ class LockedFile:
     """
 
     __slots__ = (
-        "_fd", "_holder", "_inode", "_is_new", "_known", "_mutex", "_named", "_opener", "_pid", "is_held", "path",
+        "_fd",
+        "_inode",
+        "_mutex",
+        "_opener",
+        "_pid",
+        "is_held",
+        "is_named",
+        "is_new",
+        "known",
+        "path",
         "patience",
     )  # fmt: skip
 
@@ -47,28 +61,30 @@ class LockedFile:
         self._fd = -1
         self._inode = (0, 0)
         self._opener = opener
-        self._mutex = _thread.allocate_lock()
-        self._holder = 0
+        self._mutex = _thread.RLock()  # which knows its owner from the very moment that it has one
         self._pid = os.getpid()
         self.is_held = False  # and its content known
-        self._named = self._is_new = False
-        self._known = b""  # of a file that we had open, and that is no longer at its path
+        self.is_named = self.is_new = False
+        self.known = b""  # of a file that we had open, and that is no longer at its path
         self.path = ""
         self.patience = patience
 
     def is_ours(self) -> bool:
         """Tell whether this thread has it already, and was interrupted."""
-        return self.is_held and self._holder == _thread.get_ident() and self._pid == os.getpid()
+        return self.is_held and self._has_mutex() and self._pid == os.getpid()
+
+    def _has_mutex(self) -> bool:
+        mutex: Any = self._mutex  # whose `_is_owned` no type checker knows; threading.Condition asks it, too
+        return bool(mutex._is_owned())  # noqa: SLF001
 
     def lock(self) -> None:
         """Have the file to ourselves, for this process and this thread; LedgerError if that can't be had in time."""
         if self._pid != os.getpid():  # a fork that Python was not told of, made in C
             self.forget_lock()
-        me = _thread.get_ident()
-        if not self._mutex.acquire(timeout=0.0 if self._holder == me else _WAIT):
-            who = "this thread has the ledger already" if self._holder == me else "another thread has had the ledger"
-            raise LedgerError(f"{who}{'' if self._holder == me else f' for {_WAIT:g} s'}")  # from a signal handler
-        self._holder = me
+        if self._has_mutex():
+            raise Interrupted("this thread has the ledger already")
+        if not self._mutex.acquire(timeout=_WAIT):
+            raise LedgerError(f"another thread has had the ledger for {_WAIT:g} s")
         try:
             if not self._try_lock():
                 self._lock()
@@ -86,8 +102,8 @@ class LockedFile:
 
     def forget_lock(self) -> None:
         """Close the file in a forked child: it is the parent's open file, and with it the lock is not ours."""
-        self._mutex = _thread.allocate_lock()
-        self._holder, self._pid, self.is_held = 0, os.getpid(), False
+        self._mutex = _thread.RLock()
+        self._pid, self.is_held = os.getpid(), False
         self._close()
 
     def __del__(self) -> None:
@@ -117,18 +133,18 @@ class LockedFile:
         if self._fd >= 0 and not is_file(self._fd, self._inode):
             self._fd = -1  # somebody closed all descriptors, and this number may be another file's by now
         if self._fd < 0:
-            self._fd, self.path, self._named = self._opener()
+            self._fd, self.path, self.is_named = self._opener()
             found = os.fstat(self._fd)
             self._inode = (found.st_ino, found.st_dev)
-            self._is_new = True
+            self.is_new = True
         try:
             fcntl.flock(self._fd, _TRY_LOCK)
         except BlockingIOError:
             return False
         if self.is_current():
             return True
-        if not self._is_new:  # else it was not ours yet, and what is known is of the one before
-            self._known = self._content()
+        if not self.is_new:  # else it was not ours yet, and what is known is of the one before
+            self.known = self._content()
         self._close()
         return False
 
@@ -144,7 +160,6 @@ class LockedFile:
         except OSError:
             self._fd = -1  # closed by somebody else, and with it the lock is gone
         finally:
-            self._holder = 0
             self._mutex.release()
 
     def _trouble(self, error: OSError) -> OSError:
@@ -162,9 +177,9 @@ class LockedFile:
     def _content(self) -> bytes:
         """Return what can still be read of the file, with or without the lock."""
         try:
-            return os.pread(self._fd, WHOLE, 0) if self._fd >= 0 and is_file(self._fd, self._inode) else self._known
+            return os.pread(self._fd, WHOLE, 0) if self._fd >= 0 and is_file(self._fd, self._inode) else self.known
         except OSError:
-            return self._known
+            return self.known
 
 
 def locked(path: str, by: str, seconds: float) -> LedgerError:

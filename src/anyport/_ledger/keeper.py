@@ -5,7 +5,8 @@ import time
 
 from anyport._ledger import place
 from anyport._ledger.book import Moved, new_header
-from anyport._ledger.file import is_file
+from anyport._ledger.file import Interrupted, is_file
+from anyport._ledger.record import SLOT, WHOLE
 from anyport._ledger.turns import Ledger
 from anyport._linux.sysctl import boot_word
 from anyport.errors import LedgerError
@@ -57,9 +58,25 @@ def with_ledger(namespace: int, tell: "Tell", act: "Callable[[Ledger | None], T]
             break
         try:
             return act(found)
+        except Interrupted:
+            return _by_copy(found, act)
         except LedgerError as error:
             found = replacement(namespace, found, error, tell)
     return act(None)
+
+
+def _by_copy(interrupted: Ledger, act: "Callable[[Ledger | None], T]") -> "T":
+    """Do for a signal handler what it asks, by a copy of a ledger that its own thread is locking or unlocking."""
+    before = interrupted.copy()
+    try:
+        copy = Ledger(_Memory(before).open, alone=True)
+    except OSError:
+        return act(None)
+    found = act(copy)
+    after = copy.readable()
+    changed = [at for at in range(SLOT, WHOLE, SLOT) if after[at : at + SLOT] != before[at : at + SLOT]]
+    interrupted.left.update((at, after[at : at + SLOT]) for at in changed)
+    return found
 
 
 def replacement(namespace: int, broken: Ledger, error: LedgerError, tell: "Tell") -> "Ledger | None":

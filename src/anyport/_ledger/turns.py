@@ -146,12 +146,13 @@ class Ledger(Book):
         until = self.now + keep
         records = [ahead[at : at + SLOT] for at in range(0, len(ahead), SLOT)]
         reserved: list[Reserved] = []
+        turn = self.turn
+        self.take_turn((turn + len(records)) % _LAP)  # at once: a signal handler begins behind them
         for at, port, _, deadline in quiet:
             self.take(port)
             records[at] = record = pack_claim(max(until, deadline), GIVEN, self.now + at)
             reserved.append((port, record))
-        self.claim_from_turn(b"".join(records))
-        self.take_turn((self.turn + len(records)) % _LAP)
+        self.claim_from_turn(turn, b"".join(records))
         reserved.reverse()
         return reserved
 
